@@ -55,6 +55,7 @@ class Task:
     horizon: int  # steps; reaching it truncates the episode
     ends: bool  # M predicts the end of an episode and is told of restarts; the dream gives reward 1 a step
     kept_above: int  # rollouts keep episodes of more steps than this
+    idle_reward: float | None  # of a step without progress; None where every step is progress
     renderers: tuple[str, ...]  # the first is the fastest
     make_game: Callable[[str], Game]  # by renderer
     squash: Callable[[np.ndarray], np.ndarray]

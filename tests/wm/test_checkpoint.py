@@ -1,0 +1,50 @@
+"""Checkpoints: kept per stage and key, held by one process, forgotten under another key."""
+
+from pathlib import Path
+
+import pytest
+
+from wm.checkpoint import Checkpoint
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WM_STATE", str(tmp_path))
+    return tmp_path
+
+
+def test_what_was_saved_under_a_key_is_loaded_under_it() -> None:
+    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
+        assert checkpoint.load() is None
+        checkpoint.save({"step": 7})
+    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
+        assert checkpoint.load() == {"step": 7}
+
+
+def test_another_key_starts_afresh_and_forgets_the_former() -> None:
+    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
+        checkpoint.save(1)
+    with Checkpoint("vision@carracing", {"steps": 2}) as other:
+        other.save(2)
+    with Checkpoint("vision@takecover", {"steps": 2}) as checkpoint:
+        assert checkpoint.load() is None
+    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
+        assert checkpoint.load() is None
+    with Checkpoint("vision@carracing", {"steps": 2}) as other:
+        assert other.load() == 2
+
+
+def test_a_key_in_use_is_not_forgotten() -> None:
+    with Checkpoint("vision@takecover", {"steps": 1}) as held:
+        held.save(1)
+        with Checkpoint("vision@takecover", {"steps": 2}):
+            pass
+        assert held.load() == 1
+
+
+def test_wm_resume_0_ignores_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Checkpoint("vision@takecover", {}) as checkpoint:
+        checkpoint.save(1)
+    monkeypatch.setenv("WM_RESUME", "0")
+    with Checkpoint("vision@takecover", {}) as checkpoint:
+        assert checkpoint.load() is None

@@ -1,0 +1,265 @@
+import hashlib
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wm import episodes
+from wm.episodes import (
+    LATENTS,
+    LAYOUTS,
+    ROLLOUTS,
+    Store,
+    Writer,
+    forget_parts,
+    held_out_from,
+    open_parts,
+    open_store,
+)
+
+LATENT_SIZE, ACTION_SIZE = 3, 2
+few = settings(max_examples=8, deadline=None)
+kinds = st.sampled_from([ROLLOUTS, LATENTS])
+lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """Chunks of 4 rows and files of 16, so that few rows cross many borders."""
+    small = {
+        kind: {name: replace(layout, chunk=4, shard=16) for name, layout in arrays.items()}
+        for kind, arrays in LAYOUTS.items()
+    }
+    with patch.object(episodes, "LAYOUTS", small):
+        yield
+
+
+@contextmanager
+def somewhere() -> Iterator[Path]:
+    with small_files(), tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def made_up(kind: str, lengths: list[int], seed: int = 0) -> dict[str, np.ndarray]:
+    """All rows of a store of episodes of these lengths, drawn at random."""
+    draw, steps = np.random.default_rng(seed), sum(lengths)
+    rows = {
+        "frames": draw.integers(0, 256, (steps, 64, 64, 3), np.uint8),
+        "means": draw.standard_normal((steps, LATENT_SIZE), np.float32),
+        "logvars": draw.standard_normal((steps, LATENT_SIZE), np.float32),
+        "actions": draw.standard_normal((steps, ACTION_SIZE), np.float32),
+        "rewards": draw.standard_normal(steps, np.float32),
+        "terminations": draw.random(steps) < 0.5,
+        "ends": np.cumsum(lengths),
+    }
+    return {name: rows[name] for name in LAYOUTS[kind]}
+
+
+def append_episode(writer: Writer, rows: dict[str, np.ndarray], episode: int) -> None:
+    ends = rows["ends"]
+    own = slice(ends[episode - 1] if episode else 0, ends[episode])
+    piece = {name: values[own] for name, values in rows.items() if name != "ends"}
+    writer.append({**piece, "ends": ends[episode : episode + 1]})
+
+
+def write(path: Path, kind: str, lengths: list[int], seed: int = 0, task: str = "takecover") -> Path:
+    rows = made_up(kind, lengths, seed)
+    writer = Writer(path, kind)
+    for episode in range(len(lengths)):
+        append_episode(writer, rows, episode)
+    writer.finish({"task": task})
+    return path
+
+
+def content(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file, read without the code under test."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+@few
+@given(kinds, lengths, st.data())
+def test_what_is_read_is_what_was_written(kind: str, lengths: list[int], data: st.DataObject) -> None:
+    with somewhere() as folder:
+        store = open_store(write(folder / "takecover" / kind / "0", kind, lengths))
+        expected = made_up(kind, lengths)
+        assert store.ends.tolist() == expected["ends"].tolist()
+        assert store.lengths.tolist() == lengths
+        assert (store.steps, store.episodes, store.task) == (sum(lengths), len(lengths), "takecover")
+        stop = data.draw(st.integers(1, store.steps))
+        start = data.draw(st.integers(0, stop - 1))
+        for name in set(expected) - {"ends"}:
+            whole, part = store.rows(name, 0, store.steps), getattr(store, name)(start, stop)
+            assert whole.dtype == expected[name].dtype
+            np.testing.assert_array_equal(whole, expected[name])
+            np.testing.assert_array_equal(part, expected[name][start:stop])
+
+
+@few
+@given(kinds, lengths)
+def test_any_zarr_reader_can_read_it(kind: str, lengths: list[int]) -> None:
+    with somewhere() as folder:
+        path = write(folder / "takecover" / kind / "0", kind, lengths)
+        for name, expected in made_up(kind, lengths).items():
+            np.testing.assert_array_equal(zarr.open_group(path, mode="r")[name][:], expected)
+
+
+@few
+@given(kinds, lengths, st.data())
+def test_bytes_do_not_depend_on_how_rows_arrive(kind: str, lengths: list[int], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, sum(lengths)))
+    with somewhere() as folder:
+        by_episode = write(folder / "a", kind, lengths)
+        rows, writer = made_up(kind, lengths), Writer(folder / "b", kind)
+        for piece in (slice(0, cut), slice(cut, None)):
+            writer.append({name: values[piece] for name, values in rows.items() if name != "ends"})
+        writer.append({"ends": rows["ends"]})
+        writer.finish({"task": "takecover"})
+        assert content(folder / "b") == content(by_episode)
+
+
+@few
+@given(kinds, lengths, st.data())
+def test_resumed_writing_gives_the_same_bytes(kind: str, lengths: list[int], data: st.DataObject) -> None:
+    """The first writer goes on after its state was taken, and what it wrote then is as if it were not."""
+    saved = data.draw(st.integers(0, len(lengths)))
+    killed = data.draw(st.integers(saved, len(lengths)))
+    with somewhere() as folder:
+        rows, first = made_up(kind, lengths), Writer(folder / "b", kind)
+        for episode in range(saved):
+            append_episode(first, rows, episode)
+        state = pickle.dumps(first.state())
+        for episode in range(saved, killed):
+            append_episode(first, made_up(kind, lengths, seed=1), episode)
+        second = Writer(folder / "b", kind, pickle.loads(state))
+        for episode in range(saved, len(lengths)):
+            append_episode(second, rows, episode)
+        second.finish({"task": "takecover"})
+        assert content(folder / "b") == content(write(folder / "a", kind, lengths))
+
+
+def test_digest_tells_contents_apart(tmp_path: Path) -> None:
+    with small_files():
+        stores = [
+            write(tmp_path / str(number) / "takecover" / LATENTS / "0", LATENTS, [5, 20], seed)
+            for number, seed in enumerate((0, 0, 1))
+        ]
+        same, again, other = (open_store(store).digest for store in stores)
+    assert same == again != other
+
+
+def one_line(path: Path, *arguments: object) -> str:
+    with pytest.raises(ValueError) as caught:
+        open_store(path, *arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [ROLLOUTS, LATENTS])
+@pytest.mark.parametrize("fault", ["cut short", "altered", "missing", "empty"])
+def test_any_damaged_file_is_found(tmp_path: Path, kind: str, fault: str) -> None:
+    with small_files():
+        sound = write(tmp_path / "takecover" / kind / "0", kind, [10, 20])
+        for name in content(sound):
+            damaged = sound.with_name("1")
+            shutil.copytree(sound, damaged)
+            file = damaged / name
+            old = file.read_bytes()
+            half = len(old) // 2
+            altered = old[:half] + bytes([old[half] ^ 1]) + old[half + 1 :]
+            file.write_bytes({"cut short": old[:-1], "altered": altered}.get(fault, b""))
+            if fault == "missing":
+                file.unlink()
+            if not unharmed(damaged, old, file):
+                one_line(damaged)
+            shutil.rmtree(damaged)
+        open_store(sound)
+
+
+def unharmed(damaged: Path, old: bytes, file: Path) -> bool:
+    """Whether only white space at the end of a JSON file was lost."""
+    return file == damaged / "zarr.json" and file.is_file() and file.read_bytes() == old.strip()
+
+
+def test_a_foreign_file_is_found(tmp_path: Path) -> None:
+    with small_files():
+        path = write(tmp_path / "takecover" / LATENTS / "0", LATENTS, [10])
+        (path / "means" / "c" / "9").write_bytes(b"x")
+        assert "means/c/9" in one_line(path)
+
+
+def test_other_kind_task_or_latent_size(tmp_path: Path) -> None:
+    with small_files():
+        path = write(tmp_path / "takecover" / LATENTS / "0", LATENTS, [10])
+        open_store(path, LATENT_SIZE)
+        assert "latent_size is 4" in one_line(path, 4)
+        other = tmp_path / "carracing" / LATENTS / "0"
+        shutil.copytree(path, other)
+        assert "latents of takecover" in one_line(other)
+        assert "does not exist" in one_line(tmp_path / "takecover" / LATENTS / "7")
+
+
+def test_parts_come_in_the_order_asked_for_and_forgotten_ones_go(tmp_path: Path) -> None:
+    folder = tmp_path / "takecover" / LATENTS
+    with small_files():
+        for part in range(3):
+            write(folder / str(part), LATENTS, [part + 1])
+        (folder / ".1.partial").mkdir()
+        assert [store.steps for store in open_parts(folder, (2, 0))] == [3, 1]
+    forget_parts(folder, (2, 0))
+    assert sorted(os.listdir(folder)) == ["0", "2"]
+    forget_parts(folder, (2, 0))
+    forget_parts(tmp_path / "nowhere", (0,))
+
+
+@given(st.integers(2, 10_000))
+def test_the_last_tenth_is_held_out(count: int) -> None:
+    held_out = count - held_out_from(count)
+    assert held_out == max(1, count // 10)
+    assert held_out_from(count) >= 1
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_published_files_outlive_their_source(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    with small_files():
+        source = write(tmp_path / "a", LATENTS, [30])
+        before = content(source)
+        episodes.publish(source, tmp_path / "b")
+        assert content(tmp_path / "b") == before == content(source)
+        shutil.rmtree(source)
+        assert content(tmp_path / "b") == before
+
+
+def test_a_slice_reads_only_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading one frame of many must not decode a whole file of frames."""
+    path = write(tmp_path / "takecover" / ROLLOUTS / "0", ROLLOUTS, [200])
+    store: Store = open_store(path)
+    decoded = []
+    original = zarr.codecs.ZstdCodec._decode_single
+
+    async def counting(self, chunk_bytes, spec):  # type: ignore[no-untyped-def]
+        decoded.append(spec.shape)
+        return await original(self, chunk_bytes, spec)
+
+    monkeypatch.setattr(zarr.codecs.ZstdCodec, "_decode_single", counting)
+    store.frames(70, 71)
+    assert decoded == [(32, 64, 64, 3)]

@@ -1,0 +1,66 @@
+"""Is the dream like the game? The data policy's survival in both, and both side by side as pictures.
+
+Shapes: B episodes, T steps, Z latent, A action.
+"""
+
+import numpy as np
+import torch
+
+from wm import devices, mixture, seeds
+from wm.dream import Dream, Starts
+from wm.memory import Memory
+from wm.tasks import Task
+from wm.vision import Vision
+
+FILM_WARM_UP = 32
+"""Steps of a real episode that M sees before it dreams on."""
+
+
+def survival(task: Task, memory: Memory, starts: Starts, episodes: int, seed: int, precision: str) -> np.ndarray:
+    """Lengths int64 [episodes] of the data policy's dreams at temperature 1."""
+    dream = Dream(task, memory, starts, 1.0, precision)
+    names = [seeds.integer(seed, "calibration", i) for i in range(episodes)]
+    policies = [task.data_policy(seeds.generator(name, "policy")) for name in names]
+    lengths = np.zeros(episodes, np.int64)
+    rows = np.arange(episodes)
+    dream.reset(names)
+    while len(rows):
+        _, _, dones = dream.step(np.stack([policies[row].act() for row in rows]))
+        lengths[rows] += 1
+        rows = rows[~dones]
+        if dones.any():
+            dream.keep(~dones)
+    return lengths
+
+
+@torch.inference_mode()
+def film(
+    memory: Memory, vision: Vision, means: np.ndarray, actions: np.ndarray, seed: int, precision: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A real episode through V, and M's dream of the same actions after its first FILM_WARM_UP steps.
+
+    `means` float32 [T, Z], `actions` float32 [T, A]; frames uint8 [T - FILM_WARM_UP, 64, 64, 3] each.
+    """
+    device = next(memory.parameters()).device
+    draws = seeds.generator(seed, "film")
+    real = torch.from_numpy(means).to(device)
+    taken = torch.from_numpy(actions).to(device)
+    state, z, dreamt = memory.initial(1), real[:1], []
+    for step in range(len(means) - 1):
+        with devices.autocast(device, precision):
+            restart = torch.full((1,), step == 0, device=device)
+            state = memory.step(z, taken[step : step + 1], restart, state)
+            expected = memory.predict(state[0]).z
+        if step + 1 < FILM_WARM_UP:
+            z = real[step + 1 : step + 2]
+            continue
+        uniform = torch.from_numpy(draws.random((1, z.shape[1]), np.float32)).to(device)
+        normal = torch.from_numpy(draws.standard_normal((1, z.shape[1]), np.float32)).to(device)
+        z = mixture.sample(expected, 1.0, uniform, normal)
+        dreamt.append(z)
+    return picture(vision, real[FILM_WARM_UP:]), picture(vision, torch.cat(dreamt))
+
+
+def picture(vision: Vision, z: torch.Tensor) -> np.ndarray:
+    """V's frames of z [B, Z], uint8 [B, 64, 64, 3]."""
+    return (vision.decode(z) * 255).round().to(torch.uint8).cpu().numpy()

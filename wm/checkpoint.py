@@ -1,0 +1,99 @@
+"""Checkpoints: the state of long work, kept outside DVC's outs so that a killed stage goes on where it was.
+
+A checkpoint belongs to a stage under a key made of its parameters and the digests of its inputs. It lies in
+the state folder (`WM_STATE`, else `.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from wm import files
+
+INTERVAL = 20.0
+"""Seconds of work between two checkpoints, at most about what a kill costs."""
+
+
+def state_folder() -> Path:
+    """`WM_STATE`, else `.wm` in the main checkout, which worktrees and DVC's experiments share."""
+    if "WM_STATE" in os.environ:
+        return Path(os.environ["WM_STATE"]).absolute()
+    command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return Path(".wm").absolute()
+    return Path(found).parent / ".wm"
+
+
+class Checkpoint:
+    """The one checkpoint of a stage under a key, held for this process alone while open.
+
+    `load` and `save` exchange a picklable state. `folder` is a place for larger partial files of the same
+    work. Starting a stage under another key removes checkpoints of former keys that no process holds.
+    """
+
+    def __init__(self, stage: str, key: Any) -> None:
+        """`stage`: such as `vision@takecover`; `key`: JSON-able parameters and input digests."""
+        self.stage = stage
+        text = json.dumps(key, sort_keys=True)
+        self.home = state_folder() / stage
+        self.folder = self.home / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.saved_at = time.monotonic()
+        self.lock: IO[bytes] | None = None
+
+    def __enter__(self) -> "Checkpoint":
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.lock = open(self.folder.with_suffix(".lock"), "wb")  # noqa: SIM115 - held until __exit__
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{self.stage}: another process does the same work; waiting for it", file=sys.stderr)
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+        if os.environ.get("WM_RESUME") == "0":
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(exist_ok=True)
+        self.forget_others()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.lock is not None
+        self.lock.close()
+
+    def forget_others(self) -> None:
+        """Remove the stage's checkpoints of former keys, less those that a live process holds."""
+        for other in self.home.glob("*.lock"):
+            if other.stem == self.folder.name:
+                continue
+            with open(other, "wb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                shutil.rmtree(other.with_suffix(""), ignore_errors=True)
+                other.unlink(missing_ok=True)
+
+    def load(self) -> Any | None:
+        """The state last saved under this key, or None."""
+        path = self.folder / "state.pickle"
+        return pickle.loads(path.read_bytes()) if path.exists() else None
+
+    def save(self, state: Any) -> None:
+        files.write_bytes(self.folder / "state.pickle", pickle.dumps(state))
+        self.saved_at = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether enough time has passed since the last save for another to be worth its cost."""
+        return time.monotonic() - self.saved_at > INTERVAL

@@ -1,0 +1,27 @@
+"""Where networks compute: `WM_DEVICE` (auto, cpu, cuda), and the number format."""
+
+import contextlib
+import os
+
+import torch
+
+from wm.reading import nearest
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def device() -> torch.device:
+    """The device that `WM_DEVICE` names; auto takes CUDA where there is one. Raises ValueError."""
+    name = os.environ.get("WM_DEVICE", "auto")
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"WM_DEVICE is {name!r}; {nearest(name, ('auto', 'cpu', 'cuda'))}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("WM_DEVICE is cuda, but PyTorch finds no CUDA device; allowed here: auto, cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def autocast(where: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Matrix products in `precision` (float32 or bfloat16), sums and losses in float32."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(where.type, DTYPES[precision])

@@ -1,0 +1,129 @@
+"""The dream: M imagines what comes next, with a temperature; C lives in it as in the game (paper 4.2).
+
+Shapes: B live episodes, A action, Z latent, H memory, K mixtures, E stored first frames.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wm import devices, mixture, paths, seeds, weights
+from wm.memory import Memory
+from wm.places import Features
+from wm.tasks import Task
+from wm.vision import Vision, sample
+
+CHUNK = 64
+"""Steps of randomness drawn from an episode's stream at a time."""
+
+
+class Starts(NamedTuple):
+    """First frames of recorded episodes, as V saw them: mean and log-variance, float32 [E, Z] each."""
+
+    means: Tensor
+    logvars: Tensor
+
+
+STARTS = "starts.safetensors"
+
+
+def save_starts(path: Path, starts: Starts) -> None:
+    weights.save(path, starts._asdict())
+
+
+def load_starts(task: str, latent_size: int, root: Path = paths.DATA) -> Starts:
+    """The starts beside a task's trained M. Raises ValueError where they are of another latent size."""
+    tensors = weights.load_rows(paths.memory(task, root=root) / STARTS, {"means": latent_size, "logvars": latent_size})
+    return Starts(**tensors)
+
+
+class Dream:
+    """A `Place` in which M plays the game: z from its mixture, the end from its logit, reward 1 a step.
+
+    A dream of a task whose M predicts no end lasts until the horizon and gives no reward: it is for watching.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        memory: Memory,
+        starts: Starts,
+        temperature: float,
+        precision: str,
+        vision: Vision | None = None,
+    ) -> None:
+        """`vision` is needed for `frames` alone. `precision`: float32 or bfloat16, of M's products."""
+        self.task = task
+        self.horizon = task.horizon
+        self.device = next(memory.parameters()).device
+        self.memory = memory
+        self.starts = Starts(*(t.to(self.device) for t in starts))
+        self.temperature = temperature
+        self.precision = precision
+        self.vision = vision
+
+    @torch.inference_mode()
+    def reset(self, seeds_: Sequence[int]) -> Features:
+        """Start an episode per seed: one of the stored first frames, its z drawn anew."""
+        self.streams = [seeds.generator(seed, "dream") for seed in seeds_]
+        picks = torch.tensor([int(s.integers(len(self.starts.means))) for s in self.streams]).to(self.device)
+        size = self.starts.means.shape[1]
+        noise = np.stack([s.standard_normal(size, np.float32) for s in self.streams])
+        self.z = sample(
+            self.starts.means[picks], self.starts.logvars[picks], torch.from_numpy(noise).to(self.device)
+        )
+        self.state = self.memory.initial(len(seeds_))
+        self.steps = 0
+        return self._features()
+
+    @torch.inference_mode()
+    def step(self, actions: np.ndarray) -> tuple[Features, np.ndarray, np.ndarray]:
+        """M takes in z and the actions float32 [B, A] and draws what follows. Done: its logit > 0, or the horizon."""
+        taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
+        restarts = torch.full((len(actions),), self.steps == 0, device=self.device)
+        with devices.autocast(self.device, self.precision):
+            self.state = self.memory.step(self.z, taken, restarts, self.state)
+            expected = self.memory.predict(self.state[0])
+        uniform, normal = self._randomness()
+        self.z = mixture.sample(expected.z, self.temperature, uniform, normal)
+        self.steps += 1
+        ended = (expected.done > 0).cpu().numpy() if self.memory.ends else np.zeros(len(actions), bool)
+        rewards = np.full(len(actions), float(self.memory.ends))
+        self.terminations = ended
+        return self._features(), rewards, ended | (self.steps >= self.horizon)
+
+    @torch.inference_mode()
+    def keep(self, live: np.ndarray) -> Features:
+        """Go on with the rows `live`, bool [B]."""
+        kept = np.flatnonzero(live)
+        self.streams = [self.streams[row] for row in kept]
+        rows = torch.from_numpy(kept).to(self.device)
+        self.z, self.noise = self.z[rows], self.noise[:, :, rows]
+        self.state = (self.state[0][rows], self.state[1][rows])
+        return self._features()
+
+    @torch.inference_mode()
+    def frames(self) -> np.ndarray:
+        """V's picture of each z, uint8 [B, 64, 64, 3]."""
+        assert self.vision is not None, "a dream that is watched needs vision"
+        return (self.vision.decode(self.z) * 255).round().to(torch.uint8).cpu().numpy()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _features(self) -> Features:
+        return Features(self.z, *self.state)
+
+    def _randomness(self) -> tuple[Tensor, Tensor]:
+        """This step's uniform and normal draws, float32 [B, Z] each, from the episodes' own streams."""
+        if self.steps % CHUNK == 0:
+            shape = (CHUNK, self.z.shape[1])
+            draws = [(s.random(shape, np.float32), s.standard_normal(shape, np.float32)) for s in self.streams]
+            stacked = np.stack([np.stack(d) for d in draws], 2)  # [2, CHUNK, B, Z]
+            self.noise = torch.from_numpy(stacked).to(self.device)
+        uniform, normal = self.noise[:, self.steps % CHUNK]
+        return uniform, normal

@@ -1,0 +1,68 @@
+"""The environment as `wm check` sees it, without importing what is heavy: variables, Python, packages."""
+
+import os
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from wm.reading import nearest
+from wm.workers import worker_count
+
+DEVICES = ("auto", "cpu", "cuda")
+OLDEST_PYTHON = (3, 11)
+PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[.*?\])?==(?P<version>[^;\s]+)\s*$")
+
+
+def check_variables() -> None:
+    """Raise ValueError where an environment variable of ours holds what it cannot."""
+    worker_count()
+    device = os.environ.get("WM_DEVICE", "auto")
+    if device not in DEVICES:
+        raise ValueError(f"WM_DEVICE is {device!r}; {nearest(device, DEVICES)}")
+    resume = os.environ.get("WM_RESUME", "1")
+    if resume not in ("0", "1"):
+        raise ValueError(f"WM_RESUME is {resume!r}; allowed: 0 (ignore checkpoints), 1")
+    state = os.environ.get("WM_STATE")
+    if state is not None and (not state or not writable(Path(state).absolute())):
+        raise ValueError(f"WM_STATE is {state!r}, but must be a folder that can be written")
+
+
+def writable(folder: Path) -> bool:
+    """Whether a folder can be written, or made where there is none yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+def check_packages() -> list[str]:
+    """Raise ValueError where Python is too old or a package is missing; tell of versions other than pinned."""
+    if sys.version_info < OLDEST_PYTHON:
+        raise ValueError(f"Python {sys.version.split()[0]} is too old; needed: 3.11 or later")
+    remarks = []
+    for name, pinned in pins().items():
+        found = version(name)
+        if found is None:
+            raise ValueError(f"the package {name} is not installed; run: pip install -e .")
+        if found.split("+")[0] != pinned:
+            remarks.append(
+                f"{name} is {found}, pinned is {pinned}: results may differ from the recorded ones"
+            )
+    return remarks
+
+
+def pins() -> dict[str, str]:
+    """The exact versions that the project asks for, by package; what only extras need is left out."""
+    try:
+        required = metadata.requires("wm") or []
+    except metadata.PackageNotFoundError:
+        raise ValueError("the project is not installed; run: pip install -e .") from None
+    matches = [PIN.match(text) for text in required]
+    return {match["name"]: match["version"] for match in matches if match}
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,130 @@
+"""Playing blind: episodes of a policy that sees nothing, in the real game, without networks.
+
+Legend: T steps of an episode, A action_size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wm import seeds
+from wm.tasks import FRAME_SHAPE, Game, Policy, Task, load_task
+from wm.workers import worker_local
+
+SIDE_BY_SIDE = 2
+"""Games played at once by a worker; which game an episode gets makes no difference to it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that determines an episode of a blind policy: the game's seed, and the policy's stream."""
+
+    game: int
+    policy: np.random.SeedSequence
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A recorded episode; frames[i] was seen before actions[i], whose step gave rewards[i]."""
+
+    frames: np.ndarray  # uint8 [T, 64, 64, 3]
+    actions: np.ndarray  # float32 [T, A]
+    rewards: np.ndarray  # float32 [T]
+    terminations: np.ndarray  # bool [T]
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+
+@dataclass(frozen=True)
+class Score:
+    """An episode's undiscounted return and its steps."""
+
+    score: float
+    steps: int
+
+
+def start(seed: int, *names: str | int) -> Start:
+    """The episode called `names` under `seed`: the streams "game" and "policy" of that name."""
+    return Start(seeds.integer(seed, "game", *names), seeds.sequence(seed, "policy", *names))
+
+
+def play_blind(task_name: str, renderer: str, policy: str, starts: Sequence[Start]) -> list[Episode]:
+    """Record an episode per start, in their order. `policy`: data or random."""
+    return [take.episode() for take in play(task_name, renderer, policy, starts, keep=True)]
+
+
+def score_blind(task_name: str, renderer: str, policy: str, starts: Sequence[Start]) -> list[Score]:
+    """The same episodes' scores; nothing else of them is kept."""
+    return [Score(take.score, take.steps) for take in play(task_name, renderer, policy, starts, keep=False)]
+
+
+class Take:
+    """An episode being played in `game`; what is kept of it grows step by step."""
+
+    def __init__(self, task: Task, game: Game, policy: Policy, seed: int, keep: bool) -> None:
+        self.game = game
+        self.policy = policy
+        self.steps = 0
+        self.score = 0.0
+        self.running = True
+        self.keep = keep
+        rows = task.horizon if keep else 0  # memory that is not written to is not taken
+        self.frames = np.empty((rows, *FRAME_SHAPE), np.uint8)
+        self.actions = np.empty((rows, task.action_size), np.float32)
+        self.rewards = np.empty(rows, np.float32)
+        self.terminations = np.empty(rows, bool)
+        self.seen = game.reset(seed)
+
+    def advance(self) -> None:
+        """Play one step."""
+        action = self.policy.act()
+        if self.keep:
+            self.frames[self.steps] = self.seen  # before the step, which may reuse the frame's memory
+        self.seen, reward, terminated, truncated = self.game.step(action)
+        if self.keep:
+            self.actions[self.steps] = action
+            self.rewards[self.steps] = reward
+            self.terminations[self.steps] = terminated
+        self.score += reward
+        self.steps += 1
+        self.running = not (terminated or truncated)
+
+    def episode(self) -> Episode:
+        n = self.steps
+        return Episode(self.frames[:n], self.actions[:n], self.rewards[:n], self.terminations[:n])
+
+
+def play(task_name: str, renderer: str, policy: str, starts: Sequence[Start], keep: bool) -> list[Take]:
+    """All episodes to their ends; a game that is done takes the next start."""
+    task = load_task(task_name)
+    make_policy = {"data": task.data_policy, "random": task.random_policy}[policy]
+    waiting = iter(starts)
+    takes: list[Take] = []
+
+    def take_next(game: Game) -> Take | None:
+        begin = next(waiting, None)
+        if begin is None:
+            return None
+        generator = np.random.Generator(np.random.PCG64(begin.policy))
+        takes.append(Take(task, game, make_policy(generator), begin.game, keep))
+        return takes[-1]
+
+    live = [take_next(game) for game in cached_games(task, renderer, min(SIDE_BY_SIDE, len(starts)))]
+    while any(live):
+        for place, take in enumerate(live):
+            if take is None:
+                continue
+            take.advance()
+            if not take.running:
+                live[place] = take_next(take.game)
+    return takes
+
+
+def cached_games(task: Task, renderer: str, count: int) -> list[Game]:
+    """This worker's games, made on first use."""
+    return [
+        worker_local(("blind", task.name, renderer, number), lambda: task.make_game(renderer))
+        for number in range(count)
+    ]

@@ -1,0 +1,98 @@
+"""The stage `latents`: the rollouts seen through V, so that M can draw z anew for every batch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wm import devices, files, fitting, paths, progress
+from wm.checkpoint import Checkpoint
+from wm.episodes import LATENTS, Store, Writer, check_files, open_parts, publish
+from wm.reading import read_yaml
+from wm.settings import VisionSettings, read_settings
+from wm.vision import Vision, load_vision
+
+BATCH = 256
+"""Frames encoded at once. It is fixed, because products of another batch size differ in the last bits."""
+
+
+def run(task_name: str) -> None:
+    """Writes `data/TASK/latents/PART` for every part; continues where an interrupted run was."""
+    settings = read_settings(read_yaml(paths.PARAMS)).games[task_name]
+    stores = open_parts(paths.rollouts(task_name), settings.parts)
+    fitting.prepare(settings.vision.threads)
+    vision = load_vision(task_name, settings.vision).to(devices.device())
+    key = {
+        "settings": asdict(settings.vision),
+        "device": devices.device().type,
+        "weights": files.digest(paths.vision(task_name) / paths.WEIGHTS),
+        "rollouts": {part: store.digest for part, store in zip(settings.parts, stores, strict=True)},
+    }
+    with Checkpoint(f"latents@{task_name}", key) as checkpoint:
+        encode_parts(settings.parts, stores, vision, settings.vision, checkpoint)
+        with files.output_folder(paths.latents(task_name)) as folder:
+            for part in settings.parts:
+                publish(checkpoint.folder / str(part), folder / str(part))
+
+
+def encode_parts(
+    parts: Sequence[int], stores: Sequence[Store], vision: Vision, settings: VisionSettings, checkpoint: Checkpoint
+) -> None:
+    """Encode what is not yet encoded; the state holds the finished parts' digests and the present part's place."""
+    state: dict[str, Any] = checkpoint.load() or {"digests": {}, "at": 0, "writer": None}
+    for part in [part for part in state["digests"] if not intact(checkpoint.folder / str(part), state, part)]:
+        del state["digests"][part]
+    done = sum(s.steps for part, s in zip(parts, stores, strict=True) if part in state["digests"])
+    total = sum(store.steps for store in stores)
+    with progress.bar(f"latents {stores[0].task}", total, "frames", done + state["at"]) as bar:
+        for part, store in zip(parts, stores, strict=True):
+            if part in state["digests"]:
+                continue
+            state = encode(part, store, vision, settings, checkpoint, state, bar)
+
+
+def intact(folder: Path, state: dict[str, Any], part: int) -> bool:
+    """Whether a finished part still is what was written."""
+    try:
+        return bool(check_files(folder)["digest"] == state["digests"][part])
+    except ValueError:
+        return False
+
+
+def encode(
+    part: int,
+    store: Store,
+    vision: Vision,
+    settings: VisionSettings,
+    checkpoint: Checkpoint,
+    state: dict[str, Any],
+    bar: Any,
+) -> dict[str, Any]:
+    """One part, from where `state` says; the state after it."""
+    digests = state["digests"]
+    writer = Writer(checkpoint.folder / str(part), LATENTS, state["writer"])
+    for start in range(state["at"], store.steps, BATCH):
+        stop = min(start + BATCH, store.steps)
+        means, logvars = look(vision, store.frames(start, stop), settings.precision)
+        taken = {"actions": store.actions(start, stop), "terminations": store.terminations(start, stop)}
+        writer.append({"means": means, "logvars": logvars, **taken})
+        bar.update(stop - start)
+        if checkpoint.due:
+            checkpoint.save({"digests": digests, "at": stop, "writer": writer.state()})
+    writer.append({"ends": store.ends})
+    digest = writer.finish({"task": store.task, "part": part, "rollouts": store.digest})
+    state = {"digests": {**digests, part: digest}, "at": 0, "writer": None}
+    checkpoint.save(state)
+    return state
+
+
+@torch.inference_mode()
+def look(vision: Vision, frames: np.ndarray, precision: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and log-variance of each frame's z, float32 [n, Z]."""
+    where = next(vision.parameters()).device
+    with devices.autocast(where, precision):
+        mean, logvar = vision.encode(torch.from_numpy(frames).to(where))
+    return mean.float().cpu().numpy(), logvar.float().cpu().numpy()

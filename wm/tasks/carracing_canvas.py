@@ -1,0 +1,306 @@
+"""SDL_gfx's and pygame's polygons on the visible part of CarRacing's window, pixel by pixel the same.
+
+The window's 1,000 pixels a row will be shrunk to 96 cells (`carracing_shrink`), and most cells are of one
+colour. So a cell holds a palette index for as long as that is so, and only a cell that an edge crosses
+(`MIXED`) has its pixels spelt out. Neighbouring cells share the pixel that the shrinking filter splits
+between them; a plain cell's shared pixels always have the cell's colour.
+
+Coordinates: x to the right, y upwards as the stock code draws before it flips the picture; row = 799 - y.
+Rows 0 to 699 are kept, the dashboard lies below. Lines are clipped against the whole window all the same,
+since clipping decides how a line is stepped.
+
+A pixel is a uint64 with 16 bits for each channel ("ink"), so that one multiplication blends or sums all.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+WIDTH, HEIGHT, ROWS = 1000, 800, 700
+ONE = 0x4000  # a whole pixel's weight in smoothscale
+MIXED = 255
+MASK = np.uint64(0x00FF00FF00FF)
+FULL = np.uint64(256)
+
+
+def smoothscale_layout(pixels: int, cells: int) -> tuple[np.ndarray, ...]:
+    """pygame's smoothscale: each cell's first and last pixel and their weights (of 16,384), int64 [cells].
+
+    A cell's last pixel is the next one's first. The very first pixel weighs a whole.
+    """
+    space = ONE * pixels // cells
+    first, last = np.zeros(cells, np.int64), np.zeros(cells, np.int64)
+    first_weight, last_weight = np.full(cells, ONE), np.zeros(cells, np.int64)
+    counter, cell = space, 0
+    for pixel in range(pixels):
+        if counter > ONE:
+            counter -= ONE
+            continue
+        last[cell], last_weight[cell] = pixel, counter
+        cell += 1
+        if cell == cells:
+            break
+        first[cell], first_weight[cell] = pixel, ONE - counter
+        counter = space - (ONE - counter)
+    return first, last, first_weight, last_weight
+
+
+def pack(colors: np.ndarray) -> np.ndarray:
+    """Colours uint8 [N, 3] as inks, uint64 [N]."""
+    c = colors.astype(np.uint64)
+    return c[:, 0] | c[:, 1] << np.uint64(16) | c[:, 2] << np.uint64(32)
+
+
+# Compiled in as constants. Cells are counted from 0 to 95; the entry of cell 96 lies beyond every pixel.
+CELLS = 96
+FIRST = np.append(smoothscale_layout(WIDTH, CELLS)[0], WIDTH)
+LAST = smoothscale_layout(WIDTH, CELLS)[1]
+CELL_OF = np.searchsorted(LAST, np.arange(WIDTH))  # of two cells that share a pixel, the left
+
+
+@numba.njit(cache=True, _nrt=False, inline="always")
+def _spell_out(cells, pixels, inks, row, cell):
+    """Give a plain cell's pixels its colour, one by one."""
+    plain = cells[row, cell]
+    if plain != MIXED:
+        for x in range(FIRST[cell], LAST[cell] + 1):
+            pixels[row, x] = inks[plain]
+        cells[row, cell] = MIXED
+
+
+@numba.njit(cache=True, _nrt=False, inline="always")
+def _run(cells, pixels, inks, y, a, b, paint):
+    """Pixels a..b (either order) of a line, clipped to what is kept of the window."""
+    start, end = max(min(a, b), 0), min(max(a, b), WIDTH - 1)
+    if start <= end and HEIGHT - ROWS <= y < HEIGHT:
+        row = HEIGHT - 1 - y
+        low, high = CELL_OF[start], CELL_OF[end]
+        high += FIRST[high + 1] == end
+        full_low = low + (FIRST[low] < start)
+        full_high = high - (LAST[high] > end)
+        for cell in range(full_low, full_high + 1):
+            cells[row, cell] = paint
+        cell = low
+        while cell <= high:
+            if full_low <= cell <= full_high:
+                cell = full_high
+            elif cells[row, cell] != paint:
+                _spell_out(cells, pixels, inks, row, cell)
+                for x in range(max(start, FIRST[cell]), min(end, LAST[cell]) + 1):
+                    pixels[row, x] = inks[paint]
+            cell += 1
+
+
+@numba.njit(cache=True, _nrt=False, inline="always")
+def _blend(cells, pixels, inks, x, y, paint, alpha):
+    """One pixel towards the paint by alpha / 256, rounded down (255: the paint itself)."""
+    row = HEIGHT - 1 - y
+    if 0 <= x < WIDTH and 0 <= row < ROWS:
+        cell = CELL_OF[x]
+        other = cell + (FIRST[cell + 1] == x)
+        if cells[row, cell] != paint or cells[row, other] != paint:
+            _spell_out(cells, pixels, inks, row, cell)
+            _spell_out(cells, pixels, inks, row, other)
+            weight = np.uint64(alpha + (alpha == 255))
+            pixels[row, x] = ((pixels[row, x] * (FULL - weight) + inks[paint] * weight) >> np.uint64(8)) & MASK
+
+
+@numba.njit(cache=True, _nrt=False)
+def paint_run(cells, pixels, inks, y, a, b, paint):
+    """`_run` for the rare callers: a call costs more than a short run, for numba counts references."""
+    _run(cells, pixels, inks, y, a, b, paint)
+
+
+@numba.njit(cache=True, _nrt=False)
+def _outside(x, y):
+    """Cohen and Sutherland's code of a point against the window."""
+    code = 0
+    if x < 0:
+        code |= 1
+    elif x > WIDTH - 1:
+        code |= 2
+    if y < 0:
+        code |= 4
+    elif y > HEIGHT - 1:
+        code |= 8
+    return code
+
+
+@numba.njit(cache=True, _nrt=False)
+def clip_line(x1, y1, x2, y2):
+    """SDL_gfx's clipping, in float32, endpoints possibly swapped: (visible, x1, y1, x2, y2)."""
+    while True:
+        code1, code2 = _outside(x1, y1), _outside(x2, y2)
+        if code1 | code2 == 0:
+            return True, x1, y1, x2, y2
+        if code1 & code2:
+            return False, x1, y1, x2, y2
+        if code1 == 0:
+            x1, y1, x2, y2, code1 = x2, y2, x1, y1, code2
+        slope = np.float32(1)
+        if x1 != x2:
+            slope = np.float32(y2 - y1) / np.float32(x2 - x1)
+        if code1 & 3:
+            edge = 0 if code1 & 1 else WIDTH - 1
+            y1 += int(np.float32(edge - x1) * slope)
+            x1 = edge
+        else:
+            edge = HEIGHT - 1 if code1 & 8 else 0
+            if x1 != x2:
+                x1 += int(np.float32(edge - y1) / slope)
+            y1 = edge
+
+
+@numba.njit(cache=True, _nrt=False)
+def smooth_line(cells, pixels, inks, x1, y1, x2, y2, paint):
+    """SDL_gfx's antialiased line (Wu) without its last pixel."""
+    seen, x1, y1, x2, y2 = clip_line(x1, y1, x2, y2)
+    if not seen:
+        return
+    if y1 == y2 and x1 != x2:
+        paint_run(cells, pixels, inks, y1, x1, x2, paint)
+        return
+    paint_run(cells, pixels, inks, y1, x1, x1, paint)
+    if y1 > y2:
+        x1, y1, x2, y2 = x2, y2, x1, y1
+    dx, dy, side = abs(x2 - x1), y2 - y1, 1 if x2 > x1 else -1
+    if dx == 0:
+        for y in range(y1, y2 + 1):
+            paint_run(cells, pixels, inks, y, x1, x1, paint)
+    elif dy > dx:
+        _wu(cells, pixels, inks, x1, y1, 0, 1, side, 0, dy, (dx << 16) // dy, paint)
+    else:
+        _wu(cells, pixels, inks, x1, y1, side, 0, 0, 1, dx, (dy << 16) // dx, paint)
+
+
+@numba.njit(cache=True, _nrt=False)
+def _wu(cells, pixels, inks, x, y, along_x, along_y, across_x, across_y, length, rise, paint):
+    """The pairs of pixels between a line's ends: `length` steps along, `rise` / 65536 of one across each.
+
+    The accumulator has 16 bits: at 45 degrees the rise wraps to 0, which counts as a wrap at every step.
+    """
+    rise &= 0xFFFF
+    share = 0
+    for _ in range(length - 1):
+        share += rise
+        carry = 1 if share > 0xFFFF or rise == 0 else 0
+        share &= 0xFFFF
+        x += along_x + carry * across_x
+        y += along_y + carry * across_y
+        weight = share >> 8
+        for far in range(2):
+            alpha = (255 * (weight if far else 255 - weight)) >> 8
+            if alpha:
+                _blend(cells, pixels, inks, x + far * across_x, y + far * across_y, paint, alpha)
+
+
+@numba.njit(cache=True, _nrt=False)
+def fill_quad(cells, pixels, inks, xs, ys, paint, crossings, counts):
+    """SDL_gfx's filled polygon of four corners (integers): scan lines, crossings in 1 / 65536 pixel."""
+    low, high = min(ys[0], ys[1], ys[2], ys[3]), max(ys[0], ys[1], ys[2], ys[3])
+    bottom, top = max(low, HEIGHT - ROWS), min(high, HEIGHT - 1)
+    for y in range(bottom, top + 1):
+        counts[y] = 0
+    for i in range(4):
+        k = (i + 3) % 4
+        _cross(xs[k], ys[k], xs[i], ys[i], bottom, top, high, crossings, counts)
+    for y in range(bottom, top + 1):
+        _sort(crossings, y, counts[y])
+        for k in range(0, counts[y], 2):
+            a, b = crossings[y, k] + 1, crossings[y, k + 1] - 1
+            a, b = (a >> 16) + ((a & 32768) >> 15), (b >> 16) + ((b & 32768) >> 15)
+            _run(cells, pixels, inks, y, a, b, paint)
+
+
+@numba.njit(cache=True, _nrt=False, inline="always")
+def _sort(crossings, y, count):
+    """By insertion: mostly there are two."""
+    for i in range(1, count):
+        value, k = crossings[y, i], i
+        while k > 0 and crossings[y, k - 1] > value:
+            crossings[y, k] = crossings[y, k - 1]
+            k -= 1
+        crossings[y, k] = value
+
+
+@numba.njit(cache=True, _nrt=False)
+def _cross(x1, y1, x2, y2, bottom, top, high, crossings, counts):
+    """Add one edge's crossings: its lower end included, its upper end only at the polygon's top."""
+    if y1 == y2:
+        return
+    if y1 > y2:
+        x1, y1, x2, y2 = x2, y2, x1, y1
+    end = min(y2 if y2 == high else y2 - 1, top)
+    start = max(y1, bottom)
+    if start > end:
+        return
+    dy, dx = y2 - y1, x2 - x1
+    share, rest = divmod(65536 * (start - y1), dy)
+    step, step_rest = divmod(65536, dy)
+    for y in range(start, end + 1):
+        crossings[y, counts[y]] = share * dx + 65536 * x1
+        counts[y] += 1
+        share += step
+        rest += step_rest
+        if rest >= dy:
+            rest -= dy
+            share += 1
+
+
+@numba.njit(cache=True, _nrt=False)
+def fill_part(cells, pixels, inks, xs, ys, n, paint, crossings):
+    """`pygame.draw.polygon` of n corners (integers): crossings in float32, down, then up."""
+    low, high, left, right = ys[0], ys[0], xs[0], xs[0]
+    for i in range(1, n):
+        low, high = min(low, ys[i]), max(high, ys[i])
+        left, right = min(left, xs[i]), max(right, xs[i])
+    if low == high:
+        paint_run(cells, pixels, inks, low, left, right, paint)
+        return
+    for y in range(max(low, HEIGHT - ROWS), min(high, HEIGHT - 1) + 1):
+        count = 0
+        for i in range(n):
+            k = i - 1 if i else n - 1
+            x1, y1, x2, y2 = xs[k], ys[k], xs[i], ys[i]
+            if y1 > y2:
+                x1, y1, x2, y2 = x2, y2, x1, y1
+            if y1 != y2 and (y1 <= y < y2 or y == high == y2):
+                along = np.float32((y - y1) * (x2 - x1)) / np.float32(y2 - y1)
+                crossings[y, count] = x1 + int(math.ceil(along) if count % 2 else math.floor(along))
+                count += 1
+        _sort(crossings, y, count)
+        for k in range(0, count, 2):
+            _run(cells, pixels, inks, y, crossings[y, k], crossings[y, k + 1], paint)
+    for i in range(n):
+        k = i - 1 if i else n - 1
+        if low < ys[i] < high and ys[k] == ys[i]:
+            paint_run(cells, pixels, inks, ys[i], xs[i], xs[k], paint)
+
+
+@numba.njit(cache=True, _nrt=False)
+def draw(cells, pixels, inks, crossings, counts, corners, sizes, paints, quads, count, empty):
+    """The first `quads` polygons as gymnasium draws the ground, the rest as it draws the car.
+
+    `corners` float64 [N, 8, 2] are cut to integers towards zero, as in C; cells start as paint `empty`.
+    """
+    cells[:] = empty
+    xs, ys = np.empty(8, np.int64), np.empty(8, np.int64)
+    for k in range(count):
+        for i in range(sizes[k]):
+            xs[i], ys[i] = int(corners[k, i, 0]), int(corners[k, i, 1])
+        if k >= quads:
+            fill_part(cells, pixels, inks, xs, ys, sizes[k], paints[k], crossings)
+        elif _visible(xs, ys):
+            for i in range(4):
+                following = (i + 1) % 4
+                smooth_line(cells, pixels, inks, xs[i], ys[i], xs[following], ys[following], paints[k])
+            fill_quad(cells, pixels, inks, xs, ys, paints[k], crossings, counts)
+
+
+@numba.njit(cache=True, _nrt=False)
+def _visible(xs, ys):
+    """Whether a quadrilateral may touch the kept rows; lines reach one pixel beyond their corners."""
+    right, left = max(xs[0], xs[1], xs[2], xs[3]), min(xs[0], xs[1], xs[2], xs[3])
+    high, low = max(ys[0], ys[1], ys[2], ys[3]), min(ys[0], ys[1], ys[2], ys[3])
+    return right >= -1 and left <= WIDTH and high >= HEIGHT - ROWS - 1 and low <= HEIGHT

@@ -1,0 +1,36 @@
+"""The stock picture's very pixels, sooner: only what the agent sees is drawn, by the same rules, in numba."""
+
+import numpy as np
+from gymnasium.envs.box2d.car_racing import CarRacing
+
+from wm.tasks import carracing_canvas as canvas
+from wm.tasks import carracing_shrink as shrinking
+from wm.tasks.carracing_scene import BLACK, COLORS, Scene
+
+
+class ExactRenderer:
+    """Draws with numba (compiled on first use, kept on disk)."""
+
+    def __init__(self) -> None:
+        self._scene = Scene()
+        inks = canvas.pack(COLORS)
+        cells, pixels = np.empty((canvas.ROWS, canvas.CELLS), np.uint8), np.empty((canvas.ROWS, canvas.WIDTH), np.uint64)
+        crossings, counts = np.empty((canvas.HEIGHT, 8), np.int64), np.empty(canvas.HEIGHT, np.int64)
+        self._canvas = (cells, pixels, inks, crossings, counts)
+        columns = canvas.smoothscale_layout(canvas.WIDTH, canvas.CELLS)
+        rows = canvas.smoothscale_layout(canvas.HEIGHT, canvas.CELLS)
+        picture = np.empty((shrinking.CELL_ROWS, canvas.CELLS), np.uint64)
+        layouts = columns, rows, shrinking.plain_cells(inks, columns), picture
+        resizing = shrinking.bilinear_layout(canvas.CELLS), shrinking.bilinear_layout(shrinking.CELL_ROWS)
+        self._shrinking = (cells, pixels, canvas.MIXED, *layouts, *resizing)
+
+    def new_track(self, env: CarRacing) -> None:
+        """Take over the road of the episode that begins."""
+        self._scene.new_track(env)
+
+    def draw(self, env: CarRacing) -> np.ndarray:
+        """The present frame, a new uint8 [64, 64, 3]."""
+        frame = np.empty((64, 64, 3), np.uint8)
+        canvas.draw(*self._canvas, *self._scene.look(env), BLACK)
+        shrinking.finish(*self._shrinking, frame)
+        return frame
