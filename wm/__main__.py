@@ -12,7 +12,7 @@ BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. 0: done; 1: failed on the way; 2: something in the input is wrong. One line says what."""
+    """Run one command: 0 done, 1 failed on the way, 2 something in the input is wrong; one line says what."""
     signal.signal(signal.SIGTERM, end)
     parsed = cli.parser().parse_args(arguments)
     try:

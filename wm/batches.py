@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 
 from wm import seeds
-from wm.episodes import Store
+from wm.episodes import LAYOUTS, ROLLOUTS, Store
 
-UNIT = 32
+UNIT = LAYOUTS[ROLLOUTS]["frames"].chunk
 """Frames read at a time: a chunk of the store."""
-GROUP = 256
+GROUP = 128
 """Units that are in memory and shuffled together: 100 MB of frames, while the next group is being read."""
 HELD_BYTES = 512 * 2**20
 """Latents of up to so many bytes are held in memory, larger ones are read episode by episode."""
@@ -106,7 +106,7 @@ def units(stores: Sequence[Store], held_out: bool) -> np.ndarray:
 
 
 def episodes_of(stores: Sequence[Store], held_out: bool) -> np.ndarray:
-    """The training or the held-out episodes of all stores, as (store, first row, last row + 1), int64 [E, 3]."""
+    """The training or held-out episodes of all stores, as (store, first row, last row + 1), int64 [E, 3]."""
     rows = []
     for number, store in enumerate(stores):
         border = store.held_out_from

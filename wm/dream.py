@@ -4,6 +4,7 @@ Shapes: B live episodes, A action, Z latent, H memory, K mixtures, E stored firs
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,9 @@ from torch import Tensor
 from wm import devices, mixture, paths, seeds, weights
 from wm.memory import Memory
 from wm.places import Features
+from wm.streams import CHUNK, Streams
 from wm.tasks import Task
 from wm.vision import Vision, sample
-
-CHUNK = 64
-"""Steps of randomness drawn from an episode's stream at a time."""
 
 
 class Starts(NamedTuple):
@@ -37,7 +36,8 @@ def save_starts(path: Path, starts: Starts) -> None:
 
 def load_starts(task: str, latent_size: int, root: Path = paths.DATA) -> Starts:
     """The starts beside a task's trained M. Raises ValueError where they are of another latent size."""
-    tensors = weights.load_rows(paths.memory(task, root=root) / STARTS, {"means": latent_size, "logvars": latent_size})
+    path = paths.memory(task, root=root) / STARTS
+    tensors = weights.load_rows(path, {"means": latent_size, "logvars": latent_size})
     return Starts(**tensors)
 
 
@@ -69,41 +69,47 @@ class Dream:
     @torch.inference_mode()
     def reset(self, seeds_: Sequence[int]) -> Features:
         """Start an episode per seed: one of the stored first frames, its z drawn anew."""
-        self.streams = [seeds.generator(seed, "dream") for seed in seeds_]
-        picks = torch.tensor([int(s.integers(len(self.starts.means))) for s in self.streams]).to(self.device)
-        size = self.starts.means.shape[1]
-        noise = np.stack([s.standard_normal(size, np.float32) for s in self.streams])
-        self.z = sample(
-            self.starts.means[picks], self.starts.logvars[picks], torch.from_numpy(noise).to(self.device)
-        )
+        generators = [seeds.generator(seed, "dream") for seed in seeds_]
+        self.z = self._begin(generators)
+        self.streams = Streams(generators, partial(numbers, self.z.shape[1]), self.device)
         self.state = self.memory.initial(len(seeds_))
-        self.steps = 0
         return self._features()
 
     @torch.inference_mode()
     def step(self, actions: np.ndarray) -> tuple[Features, np.ndarray, np.ndarray]:
-        """M takes in z and the actions float32 [B, A] and draws what follows. Done: its logit > 0, or the horizon."""
+        """M takes in z and actions float32 [B, A] and draws what follows. Done: its logit > 0, or time is up."""
         taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
-        restarts = torch.full((len(actions),), self.steps == 0, device=self.device)
+        restarts = torch.from_numpy(self.streams.steps == 0).to(self.device)
         with devices.autocast(self.device, self.precision):
             self.state = self.memory.step(self.z, taken, restarts, self.state)
             expected = self.memory.predict(self.state[0])
-        uniform, normal = self._randomness()
+        uniform, normal = self.streams.now().unbind(1)
         self.z = mixture.sample(expected.z, self.temperature, uniform, normal)
-        self.steps += 1
+        self.streams.advance()
         ended = (expected.done > 0).cpu().numpy() if self.memory.ends else np.zeros(len(actions), bool)
         rewards = np.full(len(actions), float(self.memory.ends))
         self.terminations = ended
-        return self._features(), rewards, ended | (self.steps >= self.horizon)
+        return self._features(), rewards, ended | (self.streams.steps >= self.horizon)
 
     @torch.inference_mode()
     def keep(self, live: np.ndarray) -> Features:
         """Go on with the rows `live`, bool [B]."""
         kept = np.flatnonzero(live)
-        self.streams = [self.streams[row] for row in kept]
+        self.streams.keep(live)
         rows = torch.from_numpy(kept).to(self.device)
-        self.z, self.noise = self.z[rows], self.noise[:, :, rows]
+        self.z = self.z[rows]
         self.state = (self.state[0][rows], self.state[1][rows])
+        return self._features()
+
+    @torch.inference_mode()
+    def restart(self, done: np.ndarray, seeds_: Sequence[int]) -> Features:
+        """Start new episodes in the rows `done`, bool [B], with a seed for each of them."""
+        generators = [seeds.generator(seed, "dream") for seed in seeds_]
+        rows = np.flatnonzero(done)
+        self.z = self.z.index_copy(0, torch.from_numpy(rows).to(self.device), self._begin(generators))
+        self.streams.restart(rows, generators)
+        going = torch.from_numpy(~done).to(self.device)[:, None]
+        self.state = (self.state[0] * going, self.state[1] * going)
         return self._features()
 
     @torch.inference_mode()
@@ -118,12 +124,16 @@ class Dream:
     def _features(self) -> Features:
         return Features(self.z, *self.state)
 
-    def _randomness(self) -> tuple[Tensor, Tensor]:
-        """This step's uniform and normal draws, float32 [B, Z] each, from the episodes' own streams."""
-        if self.steps % CHUNK == 0:
-            shape = (CHUNK, self.z.shape[1])
-            draws = [(s.random(shape, np.float32), s.standard_normal(shape, np.float32)) for s in self.streams]
-            stacked = np.stack([np.stack(d) for d in draws], 2)  # [2, CHUNK, B, Z]
-            self.noise = torch.from_numpy(stacked).to(self.device)
-        uniform, normal = self.noise[:, self.steps % CHUNK]
-        return uniform, normal
+    def _begin(self, generators: Sequence[np.random.Generator]) -> Tensor:
+        """z [B, Z] of one of the stored first frames each, drawn anew."""
+        starts = self.starts
+        picks = torch.tensor([int(g.integers(len(starts.means))) for g in generators], device=self.device)
+        noise = np.stack([g.standard_normal(starts.means.shape[1], np.float32) for g in generators])
+        return sample(starts.means[picks], starts.logvars[picks], torch.from_numpy(noise).to(self.device))
+
+
+def numbers(latent_size: int, generator: np.random.Generator) -> np.ndarray:
+    """Uniform and standard normal numbers for CHUNK steps, float32 [CHUNK, 2, Z]."""
+    shape = (CHUNK, latent_size)
+    uniform = generator.random(shape, np.float32)
+    return np.stack([uniform, generator.standard_normal(shape, np.float32)], axis=1)

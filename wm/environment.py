@@ -36,7 +36,7 @@ def writable(folder: Path) -> bool:
 
 
 def check_packages() -> list[str]:
-    """Raise ValueError where Python is too old or a package is missing; tell of versions other than pinned."""
+    """Raise ValueError where Python is too old or a package is missing; remarks on other versions."""
     if sys.version_info < OLDEST_PYTHON:
         raise ValueError(f"Python {sys.version.split()[0]} is too old; needed: 3.11 or later")
     remarks = []

@@ -1,4 +1,4 @@
-"""Recorded episodes: Zarr v3 stores of fixed, sharded chunks, one store per part, written once and checked on reading.
+"""Recorded episodes: Zarr v3 stores of fixed, sharded chunks, one per part, written once, checked on reading.
 
 Legend: N steps of all episodes, E episodes, A action_size, Z latent. Episode e is the rows
 `ends[e - 1] <= i < ends[e]`. frames[i], or its latent, is what was seen before actions[i]; rewards[i] and
@@ -42,7 +42,7 @@ ACTIONS = Layout((-1,), "float32", 4096, 65536)
 TERMINATIONS = Layout((), "bool", 16384, 65536)
 LAYOUTS: Mapping[str, Mapping[str, Layout]] = {
     ROLLOUTS: {
-        "frames": Layout(FRAME_SHAPE, "uint8", 32, 2048),
+        "frames": Layout(FRAME_SHAPE, "uint8", 64, 2048),
         "actions": ACTIONS,
         "rewards": Layout((), "float32", 4096, 65536),
         "terminations": TERMINATIONS,
@@ -78,11 +78,8 @@ class Writer:
             shutil.rmtree(folder, ignore_errors=True)
             zarr.create_group(folder)
         self.written: dict[str, int] = dict(state["written"]) if state else dict.fromkeys(self.layouts, 0)
-        self.tails: dict[str, list[np.ndarray]] = (
-            {name: [rows] if len(rows) else [] for name, rows in state["tails"].items()}
-            if state
-            else {name: [] for name in self.layouts}
-        )
+        self.buffers: dict[str, np.ndarray] = {}  # of a whole file's rows, filled again and again
+        self.filled = dict.fromkeys(self.layouts, 0)  # rows in them
         self.arrays: dict[str, zarr.Array[Any]] = {}
         self.unsynced: list[Path] = []
         for name in self.written if state else ():
@@ -90,17 +87,25 @@ class Writer:
                 array = zarr.open_array(folder / name, mode="r+").with_config(CONFIG)
                 array.resize((self.written[name], *array.shape[1:]))
                 self.arrays[name] = array
+        if state:
+            self.append(state["tails"])
 
     def append(self, rows: Mapping[str, np.ndarray]) -> None:
         """Add rows to some arrays, as [n, *row]; each array takes its own."""
         for name, values in rows.items():
-            layout = self.layouts[name]
-            values = np.asarray(values, layout.dtype)
-            self.tails[name].append(values)
-            while sum(map(len, self.tails[name])) >= layout.shard:
-                joined = np.concatenate(self.tails[name])
-                self.write(name, joined[: layout.shard])
-                self.tails[name] = [joined[layout.shard :].copy()]
+            if name not in self.buffers:
+                shape = (self.layouts[name].shard, *values.shape[1:])
+                self.buffers[name] = np.empty(shape, self.layouts[name].dtype)
+            buffer = self.buffers[name]
+            while len(values):
+                room = buffer[self.filled[name] :]
+                count = min(len(room), len(values))
+                room[:count] = values[:count]
+                self.filled[name] += count
+                values = values[count:]
+                if self.filled[name] == len(buffer):
+                    self.write(name, buffer)
+                    self.filled[name] = 0
 
     def write(self, name: str, rows: np.ndarray) -> None:
         """One file's rows: a whole shard, or the last rows of the array."""
@@ -135,24 +140,19 @@ class Writer:
                 if path.is_file():
                     sync(path)
         self.unsynced = []
-        tails = {name: joined(rows) for name, rows in self.tails.items()}
+        tails = {name: buffer[: self.filled[name]] for name, buffer in self.buffers.items()}
         return {"written": dict(self.written), "tails": tails}
 
     def finish(self, attributes: Mapping[str, Any]) -> str:
         """Write the rest, then `attributes` with every file's size and SHA-256; the store's digest."""
-        for name, rows in self.tails.items():
-            rest = joined(rows)
-            if len(rest) or name not in self.arrays:
-                self.write(name, rest)
-            self.tails[name] = []
+        for name, buffer in self.buffers.items():
+            if self.filled[name]:
+                self.write(name, buffer[: self.filled[name]])
+            self.filled[name] = 0
         content = {"kind": self.kind, **attributes, "files": manifest(self.folder)}
         content["digest"] = digest_of(content)
         zarr.open_group(self.folder, mode="r+").attrs.update(content)
         return str(content["digest"])
-
-
-def joined(rows: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(rows) if rows else np.empty(0)
 
 
 def sync(path: Path) -> None:
@@ -239,7 +239,7 @@ class Store:
 
 
 def check_files(path: Path) -> dict[str, Any]:
-    """The attributes of the store at `path`, whose files were held against their digests. Raises ValueError."""
+    """The attributes of the store at `path`, its files held against their digests. Raises ValueError."""
     damaged = f"{path} is damaged ({{}}); restore it with dvc checkout --force"
     if not (path / "zarr.json").is_file():
         raise ValueError(f"{path} does not exist; run the stage that makes it (dvc repro)")
@@ -273,9 +273,10 @@ def open_store(path: Path, latent_size: int | None = None) -> Store:
             f"{path} holds {attributes['kind']} of {attributes['task']}, not {kind} of {task}; run dvc repro"
         )
     store = Store(path, attributes)
-    size = store.arrays["means"].shape[1] if kind == LATENTS else None
-    if latent_size is not None and size != latent_size:
-        raise ValueError(f"{path} holds latents of size {size}, but latent_size is {latent_size}; run dvc repro")
+    if latent_size is not None and (size := store.arrays["means"].shape[1]) != latent_size:
+        raise ValueError(
+            f"{path} holds latents of size {size}, but latent_size is {latent_size}; run dvc repro"
+        )
     return store
 
 

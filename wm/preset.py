@@ -62,7 +62,7 @@ def merge(present: CommentedMap, preset: Mapping[str, Any]) -> None:
 
 
 def replace_items(old: CommentedSeq, new: list[Any]) -> None:
-    """Put the items of `new` into the list. What stands below its last item (a comment of the next key) stays there."""
+    """Put the items of `new` into the list; the comment below it, which is the next key's, stays."""
     below = old.ca.items.pop(len(old) - 1, None) if len(old) else None
     old[:] = new
     if below is not None and new:

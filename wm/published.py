@@ -50,7 +50,7 @@ CARRACING = Table(
 
 TAKECOVER = Table(
     task="takecover",
-    caption="Take Cover: C evolved in the dream alone, then moved to the real game (paper, table 2; solved: 750)",
+    caption="Take Cover: C evolved in the dream, then moved to the real game (paper, table 2; solved: 750)",
     dreamt=True,
     rows=(
         Row(None, "Gym leader", (820, 58), source=CITED),

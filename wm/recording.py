@@ -3,8 +3,11 @@
 Legend: T steps of an episode, A action_size.
 """
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -26,15 +29,27 @@ class Start:
 
 @dataclass(frozen=True)
 class Episode:
-    """A recorded episode; frames[i] was seen before actions[i], whose step gave rewards[i]."""
+    """A recorded episode; frame i was seen before actions[i], whose step gave rewards[i].
 
-    frames: np.ndarray  # uint8 [T, 64, 64, 3]
+    The frames lie in a file: sent through a pipe they would be copied so often that recording is slowed
+    down by a third.
+    """
+
+    path: Path
     actions: np.ndarray  # float32 [T, A]
     rewards: np.ndarray  # float32 [T]
     terminations: np.ndarray  # bool [T]
 
     def __len__(self) -> int:
         return len(self.rewards)
+
+    def frames(self) -> np.ndarray:
+        """uint8 [T, 64, 64, 3], mapped from the file."""
+        return np.memmap(self.path, np.uint8, "r", shape=(len(self), *FRAME_SHAPE))
+
+    def forget(self) -> None:
+        """Delete the file, as whoever has made use of the episode shall."""
+        self.path.unlink()
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ def start(seed: int, *names: str | int) -> Start:
 
 
 def play_blind(task_name: str, renderer: str, policy: str, starts: Sequence[Start]) -> list[Episode]:
-    """Record an episode per start, in their order. `policy`: data or random."""
+    """Record an episode per start, in their order, in files in the temporary folder. `policy`: data or random."""
     return [take.episode() for take in play(task_name, renderer, policy, starts, keep=True)]
 
 
@@ -63,37 +78,44 @@ def score_blind(task_name: str, renderer: str, policy: str, starts: Sequence[Sta
 class Take:
     """An episode being played in `game`; what is kept of it grows step by step."""
 
-    def __init__(self, task: Task, game: Game, policy: Policy, seed: int, keep: bool) -> None:
+    def __init__(self, game: Game, policy: Policy, seed: int, keep: bool) -> None:
         self.game = game
         self.policy = policy
         self.steps = 0
         self.score = 0.0
         self.running = True
         self.keep = keep
-        rows = task.horizon if keep else 0  # memory that is not written to is not taken
-        self.frames = np.empty((rows, *FRAME_SHAPE), np.uint8)
-        self.actions = np.empty((rows, task.action_size), np.float32)
-        self.rewards = np.empty(rows, np.float32)
-        self.terminations = np.empty(rows, bool)
+        self.rows: list[tuple[np.ndarray, float, bool]] = []
         self.seen = game.reset(seed)
+        if keep:
+            self.file, self.path = tempfile.mkstemp(prefix="wm-frames-")
 
     def advance(self) -> None:
         """Play one step."""
         action = self.policy.act()
         if self.keep:
-            self.frames[self.steps] = self.seen  # before the step, which may reuse the frame's memory
+            write_all(self.file, self.seen)  # before the step, which may reuse the frame's memory
         self.seen, reward, terminated, truncated = self.game.step(action)
         if self.keep:
-            self.actions[self.steps] = action
-            self.rewards[self.steps] = reward
-            self.terminations[self.steps] = terminated
+            self.rows.append((action, reward, terminated))
         self.score += reward
         self.steps += 1
         self.running = not (terminated or truncated)
+        if self.keep and not self.running:
+            os.close(self.file)
 
     def episode(self) -> Episode:
-        n = self.steps
-        return Episode(self.frames[:n], self.actions[:n], self.rewards[:n], self.terminations[:n])
+        actions, rewards, terminations = zip(*self.rows, strict=True)
+        return Episode(
+            Path(self.path), np.array(actions, np.float32), np.array(rewards, np.float32), np.array(terminations)
+        )
+
+
+def write_all(file: int, frame: np.ndarray) -> None:
+    """All of a frame's bytes; a single `os.write` may write less when the disk is full."""
+    left = memoryview(np.ascontiguousarray(frame)).cast("B")
+    while left:
+        left = left[os.write(file, left) :]
 
 
 def play(task_name: str, renderer: str, policy: str, starts: Sequence[Start], keep: bool) -> list[Take]:
@@ -108,7 +130,7 @@ def play(task_name: str, renderer: str, policy: str, starts: Sequence[Start], ke
         if begin is None:
             return None
         generator = np.random.Generator(np.random.PCG64(begin.policy))
-        takes.append(Take(task, game, make_policy(generator), begin.game, keep))
+        takes.append(Take(game, make_policy(generator), begin.game, keep))
         return takes[-1]
 
     live = [take_next(game) for game in cached_games(task, renderer, min(SIDE_BY_SIDE, len(starts)))]

@@ -33,7 +33,12 @@ EVOLUTION = {
 AGENTS: dict[str, dict[str, Any]] = {
     "carracing": {"task": "carracing", "memory": "memory/trained", "place": "reality", "reads": ["z", "h"]},
     "carracing-z": {"task": "carracing", "memory": "vision", "place": "reality", "reads": ["z"]},
-    "takecover": {"task": "takecover", "memory": "memory/trained", "place": "dream", "reads": ["z", "c", "h"]},
+    "takecover": {
+        "task": "takecover",
+        "memory": "memory/trained",
+        "place": "dream",
+        "reads": ["z", "c", "h"],
+    },
 }
 
 
@@ -42,8 +47,11 @@ def values() -> dict[str, Any]:
     games = {name: game(name) for name in FACTS}
     rest = {"pool": "cpu", "temperature": 1.0, "hidden_size": 0, "bias": True}
     agents = {name: {**rest, **agent, "evolution": dict(EVOLUTION)} for name, agent in AGENTS.items()}
-    agents["carracing"]["evolution"]["patience"] = 5
-    agents["carracing-z"]["evolution"]["patience"] = 5
+    for name in (
+        "carracing",
+        "carracing-z",
+    ):  # nobody is patient when selected, and 1,000 steps take a second
+        agents[name]["evolution"] |= {"patience": 5, "selection_episodes": 1}
     return {"tasks": list(FACTS), **games, "agents": agents}
 
 
@@ -68,7 +76,7 @@ def memory(task_name: str) -> Memory:
     task = load_task(task_name)
     network = Memory(LATENT, task.action_size, HIDDEN, MIXTURES, task.ends).initialise(2)
     if task.ends:
-        network.head.bias.data[-1] = -1.0  # or every other dream would end at once
+        network.head.bias.data[-1] = -0.2  # dreams of some dozens of steps
     return network.eval().requires_grad_(False)
 
 

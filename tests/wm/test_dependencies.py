@@ -50,7 +50,7 @@ def file_of(module: str) -> str | None:
 
 @cache
 def imports(file: str, deep: bool = True) -> frozenset[str]:
-    """Our files that a file imports: `deep` anywhere in it, functions included; else where it stands first."""
+    """Our files that a file imports: anywhere in it if `deep`, functions included, or at its top level."""
     tree = ast.parse((ROOT / file).read_text())
     names: set[str] = set()
     for node in ast.walk(tree) if deep else tree.body:
@@ -66,12 +66,9 @@ def imports(file: str, deep: bool = True) -> frozenset[str]:
 def uses(files: set[str], name: str) -> bool:
     """Whether any of the files outside `wm/tasks` mentions a name."""
     others = [file for file in files if not file.startswith("wm/tasks")]
-    nodes = (node for file in others for node in ast.walk(ast.parse((ROOT / file).read_text())))
-    return any(
-        (isinstance(node, ast.Name) and node.id == name)
-        or (isinstance(node, ast.Attribute) and node.attr == name)
-        for node in nodes
-    )
+    nodes = [node for file in others for node in ast.walk(ast.parse((ROOT / file).read_text()))]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return name in names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def closure(file: str, task: str | None) -> set[str]:

@@ -1,4 +1,6 @@
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,8 +50,9 @@ TASK = SimpleNamespace(
 
 
 @pytest.fixture(autouse=True)
-def fresh_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of its own for every test, which knows the fake task."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     kept: dict[object, object] = {}
 
     def worker_local(key: object, make: Callable[[], object]) -> object:
@@ -90,11 +93,11 @@ def test_episodes_are_those_of_a_plain_loop(side_by_side: int, monkeypatch: pyte
     assert len({len(episode) for episode in episodes}) > 3
     for begin, episode in zip(begins, episodes, strict=True):
         plain = plain_episode(begin, FakePolicy(np.random.Generator(np.random.PCG64(begin.policy)), 1.0))
-        assert episode.frames.dtype == np.uint8
+        assert episode.frames().dtype == np.uint8
         assert episode.actions.dtype == episode.rewards.dtype == np.float32
         assert episode.terminations.dtype == bool
         for name, expected in plain.items():
-            found = getattr(episode, name)
+            found = episode.frames() if name == "frames" else getattr(episode, name)
             np.testing.assert_array_equal(found, expected.astype(found.dtype))
 
 
@@ -106,11 +109,20 @@ def test_scores_are_those_of_the_episodes() -> None:
         assert score.score == sum(plain["rewards"].tolist())
 
 
+def test_nothing_is_left_of_forgotten_episodes(tmp_path: Path) -> None:
+    episodes = play_blind("fake", "any", "data", starts(3))
+    assert len(list(tmp_path.iterdir())) == 3
+    for episode in episodes:
+        episode.forget()
+    score_blind("fake", "any", "data", starts(3))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_episode_does_not_depend_on_its_block() -> None:
     whole = play_blind("fake", "any", "data", starts(6))
     again = play_blind("fake", "any", "data", starts(6)[4:])
     for one, other in zip(whole[4:], again, strict=True):
-        np.testing.assert_array_equal(one.frames, other.frames)
+        np.testing.assert_array_equal(one.frames(), other.frames())
         np.testing.assert_array_equal(one.actions, other.actions)
 
 
@@ -128,9 +140,9 @@ def test_take_cover_is_recorded_as_a_plain_loop_plays_it() -> None:
     game = task.make_game("native")
     for begin, episode in zip(begins, episodes, strict=True):
         policy = task.data_policy(np.random.Generator(np.random.PCG64(begin.policy)))
-        frame = game.reset(begin.game)
+        frame, frames = game.reset(begin.game), episode.frames()
         for i in range(len(episode)):
-            np.testing.assert_array_equal(episode.frames[i], frame)
+            np.testing.assert_array_equal(frames[i], frame)
             action = policy.act()
             np.testing.assert_array_equal(episode.actions[i], action)
             frame, reward, terminated, truncated = game.step(action)

@@ -18,7 +18,7 @@ from wm.tasks import load_task
 from wm.workers import WorkerDied, Workers, worker_count, worker_local
 
 FAMILY = "WM_TEST_FAMILY"
-END_SECONDS = 10
+PATIENCE = 120  # seconds until a test gives up waiting, on a busy machine
 
 
 def square(number):
@@ -35,13 +35,13 @@ def leave(_):
     sys.exit(0)
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")
 
 
 def complain_oddly(_):
-    raise Unpicklable("this", "that")
+    raise UnpicklableError("this", "that")
 
 
 def return_oddly(_):
@@ -71,6 +71,13 @@ def large_and_slow(block):
     return block
 
 
+def sleep_on(path, number):
+    """Start a process that would outlive its worker, and wait."""
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    (path / str(number)).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
 def play(seed):
     """Steps and the sum of all pixels of a random policy's episode."""
     task = load_task("takecover")
@@ -85,7 +92,8 @@ def play(seed):
 
 def play_on(path, number):
     """Play for ever; the worker's id is in `path`/`number` as soon as its game runs."""
-    play(number)
+    game = worker_local("game", partial(load_task("takecover").make_game, "native"))
+    game.reset(number)
     (path / str(number)).write_text(str(os.getpid()))
     while True:
         play(number)
@@ -107,8 +115,8 @@ def family(mark):
     return found
 
 
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -193,7 +201,7 @@ def test_errors_reach_the_caller():
         assert "complain" in caught.value.__notes__[0]
         with pytest.raises(RuntimeError, match="SystemExit"):
             list(pool.map(leave, [0]))
-        with pytest.raises(RuntimeError, match="Unpicklable: this and that"):
+        with pytest.raises(RuntimeError, match="UnpicklableError: this and that"):
             list(pool.map(complain_oddly, [0]))
         with pytest.raises((AttributeError, TypeError), match="pickle"):
             list(pool.map(return_oddly, [0]))
@@ -221,29 +229,36 @@ def test_killed_while_blocks_of_many_bytes_are_sent():
 
 
 def test_killed_while_playing(tmp_path, mark):
-    """No process and no shared memory is left, and the failure is told at once."""
+    """The failure is told; no process and no shared memory is left."""
     before = segments()
     with pytest.raises(WorkerDied), Workers(2) as pool:
         results = pool.map(partial(play_on, tmp_path), range(4))
-        killed = _kill_when_playing(tmp_path, pool, results)
+        _kill_one_at_work(tmp_path)
         next(results)
-    assert time.monotonic() - killed[0] < END_SECONDS
     assert family(mark) == []
     assert not [child for child in psutil.Process().children() if child.name() == "vizdoom"]
-    assert segments() <= before
+    wait_until(lambda: segments() <= before)  # other tests may be starting games
 
 
-def _kill_when_playing(path, pool, results):
-    """Kill one worker from a thread, as the first result is awaited; when, is in the returned list."""
-    killed = []
+def _kill_one_at_work(path):
+    """Kill one of two workers from a thread, once both are at work, as the first result is awaited."""
 
     def kill():
         wait_until(lambda: (path / "0").exists() and (path / "1").exists())
-        killed.append(time.monotonic())
         os.kill(int((path / "1").read_text()), signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
-    return killed
+
+
+def test_whatever_a_worker_started_ends(tmp_path, mark):
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(WorkerDied), Workers(2) as pool:
+        results = pool.map(partial(sleep_on, tmp_path), range(4))
+        _kill_one_at_work(tmp_path)
+        next(results)
+    assert family(mark) == []
+    left = {child for child in psutil.Process().children() if child.pid not in before}
+    assert not [child for child in left if child.status() == psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize("delay", [0.25, 0.5, 0.75])
@@ -257,9 +272,9 @@ def test_killed_while_games_start(tmp_path, mark, delay):
             process.kill()
         for future in futures:
             with pytest.raises(WorkerDied):
-                future.result(END_SECONDS)
+                future.result(PATIENCE)
     assert family(mark) == []
-    assert segments() <= before
+    wait_until(lambda: segments() <= before)  # other tests may be starting games
 
 
 def test_foreign_segments_are_swept_only_when_unused(tmp_path):
@@ -316,19 +331,19 @@ def test_parent_killed(parent, mark):
     before = segments()
     assert len(family(mark)) >= 1 + 2 + 2  # the parent, workers, games
     parent.kill()
-    parent.communicate(timeout=END_SECONDS)
-    wait_until(lambda: family(mark) == [], END_SECONDS)
-    assert segments() <= before
+    parent.communicate(timeout=PATIENCE)
+    wait_until(lambda: family(mark) == [])
+    wait_until(lambda: segments() <= before)  # other tests may be starting games
 
 
 def test_interrupted(parent, mark):
     before = segments()
     os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=END_SECONDS)
+    _, errors = parent.communicate(timeout=PATIENCE)
     assert errors.count("Traceback") == 1
     assert errors.rstrip().endswith("KeyboardInterrupt")
-    wait_until(lambda: family(mark) == [], END_SECONDS)
-    assert segments() <= before
+    wait_until(lambda: family(mark) == [])
+    wait_until(lambda: segments() <= before)  # other tests may be starting games
     assert sorted(path.name for path in Path(mark).iterdir()) == ["0", "1", "parent.py"]
 
 
@@ -336,6 +351,6 @@ def test_results_do_not_depend_on_the_number_of_workers():
     found = []
     for count in (1, 2, 3):
         with Workers(count) as pool:
-            found.append(list(pool.map(play, range(5))))
+            found.append(list(pool.map(play, range(4))))
     assert found[0] == found[1] == found[2]
-    assert len(set(found[0])) == 5
+    assert len(set(found[0])) == 4

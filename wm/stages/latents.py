@@ -39,9 +39,13 @@ def run(task_name: str) -> None:
 
 
 def encode_parts(
-    parts: Sequence[int], stores: Sequence[Store], vision: Vision, settings: VisionSettings, checkpoint: Checkpoint
+    parts: Sequence[int],
+    stores: Sequence[Store],
+    vision: Vision,
+    settings: VisionSettings,
+    checkpoint: Checkpoint,
 ) -> None:
-    """Encode what is not yet encoded; the state holds the finished parts' digests and the present part's place."""
+    """Encode what is not yet; the state is the finished parts' digests and the present one's place."""
     state: dict[str, Any] = checkpoint.load() or {"digests": {}, "at": 0, "writer": None}
     for part in [part for part in state["digests"] if not intact(checkpoint.folder / str(part), state, part)]:
         del state["digests"][part]

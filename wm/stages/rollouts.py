@@ -50,8 +50,8 @@ def record(
 ) -> None:
     """Play blocks of attempts and keep episodes, in the order of attempts, until there are enough."""
     state = checkpoint.load() or {}
+    writer = Writer(store, ROLLOUTS, state.get("writer"))
     at = state if "writer" in state else {"block": 0, "kept": 0, "steps": 0, "attempts": 0}
-    writer = Writer(store, ROLLOUTS, at.get("writer"))
     play = partial(play_blind, task.name, renderer, "data")
     blocks = attempts(task, part, settings, at["block"])
     title = f"rollouts {task.name} {part}"
@@ -81,11 +81,22 @@ def keep(
     """Append a block's episodes that are long enough; where the recording stands after it."""
     kept, steps, tried = at["kept"], at["steps"], at["attempts"]
     for episode in episodes:
-        if kept == settings.episodes:
-            break
-        tried += 1
-        if len(episode) <= task.kept_above:
-            continue
-        kept, steps = kept + 1, steps + len(episode)
-        writer.append({**vars(episode), "ends": np.array([steps])})
+        if kept < settings.episodes:
+            tried += 1
+            if len(episode) > task.kept_above:
+                kept, steps = kept + 1, steps + len(episode)
+                append(writer, episode, steps)
+        episode.forget()
     return {"block": at["block"] + 1, "kept": kept, "steps": steps, "attempts": tried}
+
+
+def append(writer: Writer, episode: Episode, end: int) -> None:
+    writer.append(
+        {
+            "frames": episode.frames(),
+            "actions": episode.actions,
+            "rewards": episode.rewards,
+            "terminations": episode.terminations,
+            "ends": np.array([end]),
+        }
+    )

@@ -6,6 +6,7 @@ import io
 import shutil
 from collections.abc import Iterator, Mapping
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wm import files, paths
@@ -127,25 +128,25 @@ def rows_of(tables: list[Table]) -> Iterator[tuple[Table, Row]]:
 
 
 def draw(tables: list[Table], scores: Scores) -> Figure:
-    """A panel per table: bars with one standard deviation each, measured and published."""
-    figure = Figure(figsize=(11, 1 + 0.42 * max(len(table.rows) for table in tables)), layout="constrained")
+    """A panel per table: bars with a standard deviation to either side, published and measured."""
+    figure = Figure(figsize=(11, 1.2 + 0.42 * max(len(table.rows) for table in tables)), layout="constrained")
     for axes, table in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables, strict=True):
-        series = [("published", "0.75", [row.score for row in table.rows])]
-        series += [("measured", "C0", [measured(row, scores) for row in table.rows])]
-        if table.dreamt:
-            series += [
-                ("measured in the dream", "C1", [measured(row, scores, "virtual_") for row in table.rows])
-            ]
-        for index, (label, color, values) in enumerate(series):
-            height = 0.8 / len(series)
-            places = [place + (index - (len(series) - 1) / 2) * height for place in range(len(table.rows))]
-            means = [value[0] if value else 0.0 for value in values]
-            spread = [value[1] if value else 0.0 for value in values]
-            axes.barh(
-                places, means, height, xerr=spread, color=color, label=label, error_kw={"linewidth": 0.8}
-            )
-        axes.set_yticks(range(len(table.rows)), [row.label for row in table.rows])
-        axes.invert_yaxis()
-        axes.set(title=table.task, xlabel="score")
-        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(series))
+        draw_bars(axes, table, scores)
     return figure
+
+
+def draw_bars(axes: Axes, table: Table, scores: Scores) -> None:
+    series = [("published", "0.75", [row.score for row in table.rows])]
+    series += [("measured", "C0", [measured(row, scores) for row in table.rows])]
+    if table.dreamt:
+        dreamt = [measured(row, scores, "virtual_") for row in table.rows]
+        series += [("in the dream", "C1", dreamt)]
+    height = 0.8 / len(series)
+    for index, (label, color, values) in enumerate(series):
+        bars = [(row + (index - (len(series) - 1) / 2) * height, *v) for row, v in enumerate(values) if v]
+        places, means, spreads = zip(*bars, strict=True) if bars else ((), (), ())
+        axes.barh(places, means, height, xerr=spreads, color=color, label=label, error_kw={"linewidth": 0.8})
+    axes.set_yticks(range(len(table.rows)), [row.label for row in table.rows])
+    axes.invert_yaxis()
+    axes.set(title=table.task, xlabel="score")
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(series))

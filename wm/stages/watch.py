@@ -36,6 +36,7 @@ def run(name: str, place: str, temperature: float | None, steps: int, seed: int,
     parameters = load_controller(name, agents.shape(agent, task))
     if place == "dream":
         agent = dreaming(agent, temperature)
+    torch.set_num_threads(1)  # a batch of one is too little work for more
     where = agents.placement(agent, task, place, task.evaluation.renderer)
     world = agents.load_place(where, watched=True)
     frames = film(world, agents.reader(agent, task), parameters, steps, seeds.integer(seed, "watch"))
@@ -44,7 +45,7 @@ def run(name: str, place: str, temperature: float | None, steps: int, seed: int,
 
 
 def dreaming(agent: AgentSettings, temperature: float | None) -> AgentSettings:
-    """The agent as it dreams: with the trained M where it reads z alone, at another temperature if one is given."""
+    """The agent as it dreams, at a given temperature or its own; with the trained M if it reads z alone."""
     if temperature is not None and not 0 < temperature <= 100:
         raise ValueError(f"--temperature must be more than 0 and at most 100, but is {temperature}")
     memory = "memory/trained" if agent.memory == "vision" else agent.memory
@@ -78,10 +79,9 @@ def picture(world: Place, features: Features) -> np.ndarray:
 
 def save(frames: list[np.ndarray], out: Path) -> None:
     """An endless GIF, each frame drawn `ENLARGE` times as large."""
-    images = [Image.fromarray(frame) for frame in frames]
-    size = (images[0].width * ENLARGE, images[0].height * ENLARGE)
-    images = [
-        image.resize(size, Image.Resampling.NEAREST).quantize(256, dither=Image.Dither.NONE)
-        for image in images
-    ]
+    images = []
+    for frame in frames:
+        image = Image.fromarray(frame)
+        image = image.resize((image.width * ENLARGE, image.height * ENLARGE), Image.Resampling.NEAREST)
+        images.append(image.quantize(256, dither=Image.Dither.NONE))
     images[0].save(out, format="GIF", save_all=True, append_images=images[1:], duration=MILLISECONDS, loop=0)

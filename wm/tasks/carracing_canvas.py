@@ -14,8 +14,9 @@ A pixel is a uint64 with 16 bits for each channel ("ink"), so that one multiplic
 
 import math
 
-import numba
 import numpy as np
+
+from wm.tasks.compiled import compiled, inlined
 
 WIDTH, HEIGHT, ROWS = 1000, 800, 700
 ONE = 0x4000  # a whole pixel's weight in smoothscale
@@ -59,17 +60,16 @@ LAST = smoothscale_layout(WIDTH, CELLS)[1]
 CELL_OF = np.searchsorted(LAST, np.arange(WIDTH))  # of two cells that share a pixel, the left
 
 
-@numba.njit(cache=True, _nrt=False, inline="always")
+@inlined
 def _spell_out(cells, pixels, inks, row, cell):
     """Give a plain cell's pixels its colour, one by one."""
     plain = cells[row, cell]
     if plain != MIXED:
-        for x in range(FIRST[cell], LAST[cell] + 1):
-            pixels[row, x] = inks[plain]
+        pixels[row, FIRST[cell] : LAST[cell] + 1] = inks[plain]
         cells[row, cell] = MIXED
 
 
-@numba.njit(cache=True, _nrt=False, inline="always")
+@inlined
 def _run(cells, pixels, inks, y, a, b, paint):
     """Pixels a..b (either order) of a line, clipped to what is kept of the window."""
     start, end = max(min(a, b), 0), min(max(a, b), WIDTH - 1)
@@ -79,20 +79,19 @@ def _run(cells, pixels, inks, y, a, b, paint):
         high += FIRST[high + 1] == end
         full_low = low + (FIRST[low] < start)
         full_high = high - (LAST[high] > end)
-        for cell in range(full_low, full_high + 1):
-            cells[row, cell] = paint
+        if full_low <= full_high:
+            cells[row, full_low : full_high + 1] = paint
         cell = low
         while cell <= high:
             if full_low <= cell <= full_high:
                 cell = full_high
             elif cells[row, cell] != paint:
                 _spell_out(cells, pixels, inks, row, cell)
-                for x in range(max(start, FIRST[cell]), min(end, LAST[cell]) + 1):
-                    pixels[row, x] = inks[paint]
+                pixels[row, max(start, FIRST[cell]) : min(end, LAST[cell]) + 1] = inks[paint]
             cell += 1
 
 
-@numba.njit(cache=True, _nrt=False, inline="always")
+@inlined
 def _blend(cells, pixels, inks, x, y, paint, alpha):
     """One pixel towards the paint by alpha / 256, rounded down (255: the paint itself)."""
     row = HEIGHT - 1 - y
@@ -106,13 +105,13 @@ def _blend(cells, pixels, inks, x, y, paint, alpha):
             pixels[row, x] = ((pixels[row, x] * (FULL - weight) + inks[paint] * weight) >> np.uint64(8)) & MASK
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def paint_run(cells, pixels, inks, y, a, b, paint):
     """`_run` for the rare callers: a call costs more than a short run, for numba counts references."""
     _run(cells, pixels, inks, y, a, b, paint)
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def _outside(x, y):
     """Cohen and Sutherland's code of a point against the window."""
     code = 0
@@ -127,7 +126,7 @@ def _outside(x, y):
     return code
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def clip_line(x1, y1, x2, y2):
     """SDL_gfx's clipping, in float32, endpoints possibly swapped: (visible, x1, y1, x2, y2)."""
     while True:
@@ -152,7 +151,7 @@ def clip_line(x1, y1, x2, y2):
             y1 = edge
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def smooth_line(cells, pixels, inks, x1, y1, x2, y2, paint):
     """SDL_gfx's antialiased line (Wu) without its last pixel."""
     seen, x1, y1, x2, y2 = clip_line(x1, y1, x2, y2)
@@ -174,7 +173,7 @@ def smooth_line(cells, pixels, inks, x1, y1, x2, y2, paint):
         _wu(cells, pixels, inks, x1, y1, side, 0, 0, 1, dx, (dy << 16) // dx, paint)
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def _wu(cells, pixels, inks, x, y, along_x, along_y, across_x, across_y, length, rise, paint):
     """The pairs of pixels between a line's ends: `length` steps along, `rise` / 65536 of one across each.
 
@@ -195,7 +194,7 @@ def _wu(cells, pixels, inks, x, y, along_x, along_y, across_x, across_y, length,
                 _blend(cells, pixels, inks, x + far * across_x, y + far * across_y, paint, alpha)
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def fill_quad(cells, pixels, inks, xs, ys, paint, crossings, counts):
     """SDL_gfx's filled polygon of four corners (integers): scan lines, crossings in 1 / 65536 pixel."""
     low, high = min(ys[0], ys[1], ys[2], ys[3]), max(ys[0], ys[1], ys[2], ys[3])
@@ -213,7 +212,7 @@ def fill_quad(cells, pixels, inks, xs, ys, paint, crossings, counts):
             _run(cells, pixels, inks, y, a, b, paint)
 
 
-@numba.njit(cache=True, _nrt=False, inline="always")
+@inlined
 def _sort(crossings, y, count):
     """By insertion: mostly there are two."""
     for i in range(1, count):
@@ -224,7 +223,7 @@ def _sort(crossings, y, count):
         crossings[y, k] = value
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def _cross(x1, y1, x2, y2, bottom, top, high, crossings, counts):
     """Add one edge's crossings: its lower end included, its upper end only at the polygon's top."""
     if y1 == y2:
@@ -248,7 +247,7 @@ def _cross(x1, y1, x2, y2, bottom, top, high, crossings, counts):
             share += 1
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def fill_part(cells, pixels, inks, xs, ys, n, paint, crossings):
     """`pygame.draw.polygon` of n corners (integers): crossings in float32, down, then up."""
     low, high, left, right = ys[0], ys[0], xs[0], xs[0]
@@ -278,14 +277,13 @@ def fill_part(cells, pixels, inks, xs, ys, n, paint, crossings):
             paint_run(cells, pixels, inks, ys[i], xs[i], xs[k], paint)
 
 
-@numba.njit(cache=True, _nrt=False)
-def draw(cells, pixels, inks, crossings, counts, corners, sizes, paints, quads, count, empty):
+@compiled
+def draw(cells, pixels, inks, crossings, counts, xs, ys, corners, sizes, paints, quads, count, empty):
     """The first `quads` polygons as gymnasium draws the ground, the rest as it draws the car.
 
     `corners` float64 [N, 8, 2] are cut to integers towards zero, as in C; cells start as paint `empty`.
     """
     cells[:] = empty
-    xs, ys = np.empty(8, np.int64), np.empty(8, np.int64)
     for k in range(count):
         for i in range(sizes[k]):
             xs[i], ys[i] = int(corners[k, i, 0]), int(corners[k, i, 1])
@@ -298,7 +296,7 @@ def draw(cells, pixels, inks, crossings, counts, corners, sizes, paints, quads, 
             fill_quad(cells, pixels, inks, xs, ys, paints[k], crossings, counts)
 
 
-@numba.njit(cache=True, _nrt=False)
+@compiled
 def _visible(xs, ys):
     """Whether a quadrilateral may touch the kept rows; lines reach one pixel beyond their corners."""
     right, left = max(xs[0], xs[1], xs[2], xs[3]), min(xs[0], xs[1], xs[2], xs[3])

@@ -16,13 +16,17 @@ class ExactRenderer:
         inks = canvas.pack(COLORS)
         cells, pixels = np.empty((canvas.ROWS, canvas.CELLS), np.uint8), np.empty((canvas.ROWS, canvas.WIDTH), np.uint64)
         crossings, counts = np.empty((canvas.HEIGHT, 8), np.int64), np.empty(canvas.HEIGHT, np.int64)
-        self._canvas = (cells, pixels, inks, crossings, counts)
+        self._canvas = (cells, pixels, inks, crossings, counts, np.empty(8, np.int64), np.empty(8, np.int64))
         columns = canvas.smoothscale_layout(canvas.WIDTH, canvas.CELLS)
         rows = canvas.smoothscale_layout(canvas.HEIGHT, canvas.CELLS)
+        plain = np.empty((len(inks), canvas.CELLS), np.uint64)
+        shrinking.plain_cells(inks, columns, pixels, plain)
+        lines = np.empty(canvas.CELLS, np.uint64), np.empty(canvas.CELLS, np.uint64)
         picture = np.empty((shrinking.CELL_ROWS, canvas.CELLS), np.uint64)
-        layouts = columns, rows, shrinking.plain_cells(inks, columns), picture
-        resizing = shrinking.bilinear_layout(canvas.CELLS), shrinking.bilinear_layout(shrinking.CELL_ROWS)
-        self._shrinking = (cells, pixels, canvas.MIXED, *layouts, *resizing)
+        across, down = shrinking.bilinear_layout(canvas.CELLS), shrinking.bilinear_layout(shrinking.CELL_ROWS)
+        middle = np.empty((shrinking.CELL_ROWS, shrinking.SIDE), np.uint64)
+        self._window = (cells, pixels, canvas.MIXED, columns, rows, plain, *lines, picture)
+        self._resizing = (across, down, middle)
 
     def new_track(self, env: CarRacing) -> None:
         """Take over the road of the episode that begins."""
@@ -32,5 +36,5 @@ class ExactRenderer:
         """The present frame, a new uint8 [64, 64, 3]."""
         frame = np.empty((64, 64, 3), np.uint8)
         canvas.draw(*self._canvas, *self._scene.look(env), BLACK)
-        shrinking.finish(*self._shrinking, frame)
+        shrinking.finish(*self._window, *self._resizing, frame)
         return frame

@@ -8,11 +8,11 @@ filter rounds down.
 
 import math
 
-import numba
 import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing
 
 from wm.tasks.carracing_scene import BLACK, COLORS, Scene
+from wm.tasks.compiled import compiled
 
 SIDE = 64
 FINE = 2 * SIDE  # samples per row and column
@@ -25,8 +25,8 @@ class FastRenderer:
 
     def __init__(self) -> None:
         self._scene = Scene()
-        self._samples = np.empty((FINE, FINE), np.uint8)
-        self._left, self._right = np.empty(FINE), np.empty(FINE)
+        samples, line = np.empty((FINE, FINE), np.uint8), np.empty(FINE + 2, np.uint64)
+        self._buffers = (samples, np.empty(FINE), np.empty(FINE), line)
         self._inks = pack(plain_colors())
 
     def new_track(self, env: CarRacing) -> None:
@@ -36,7 +36,7 @@ class FastRenderer:
     def draw(self, env: CarRacing) -> np.ndarray:
         """The present frame, a new uint8 [64, 64, 3]."""
         frame = np.empty((SIDE, SIDE, 3), np.uint8)
-        _draw(self._samples, self._left, self._right, self._inks, *self._scene.look(env), BLACK, frame)
+        _draw(*self._buffers, self._inks, *self._scene.look(env), BLACK, frame)
         return frame
 
 
@@ -55,15 +55,15 @@ def pack(colors: np.ndarray) -> np.ndarray:
     return c[:, 0] | c[:, 1] << LANES | c[:, 2] << 2 * LANES
 
 
-@numba.njit(cache=True)
-def _draw(samples, left, right, inks, corners, sizes, paints, quads, count, empty, frame):
+@compiled
+def _draw(samples, left, right, line, inks, corners, sizes, paints, quads, count, empty, frame):
     samples[:] = empty
     for k in range(count):
         _fill(samples, corners[k], sizes[k], paints[k], left, right)
-    _shrink(samples, inks, frame)
+    _shrink(samples, inks, line, frame)
 
 
-@numba.njit(cache=True)
+@compiled
 def _fill(samples, polygon, n, paint, left, right):
     """Paint the samples inside a convex polygon of `n` corners [n, 2], window pixels, y upwards."""
     top, bottom = FINE, -1
@@ -80,11 +80,11 @@ def _fill(samples, polygon, n, paint, left, right):
     for r in range(top, bottom + 1):
         a = max(0, math.ceil(left[r] / STEP_X - 0.5))
         b = min(FINE - 1, math.floor((right[r] + 1) / STEP_X - 0.5))
-        for c in range(a, b + 1):
-            samples[r, c] = paint
+        if a <= b:
+            samples[r, a : b + 1] = paint
 
 
-@numba.njit(cache=True)
+@compiled
 def _edge(p, q, left, right):
     """Widen the rows' spans by one edge."""
     if p[1] < q[1]:
@@ -101,10 +101,9 @@ def _edge(p, q, left, right):
         x -= slope * STEP_Y
 
 
-@numba.njit(cache=True)
-def _shrink(samples, inks, frame):
+@compiled
+def _shrink(samples, inks, line, frame):
     """Weights (1, 3, 3, 1) / 8 both ways about each agent's pixel, edges repeated."""
-    line = np.empty(FINE + 2, np.uint64)
     mask, half = np.uint64((1 << 21) - 1), np.uint64(32)
     for i in range(SIDE):
         r0, r1, r2, r3 = max(2 * i - 1, 0), 2 * i, 2 * i + 1, min(2 * i + 2, FINE - 1)

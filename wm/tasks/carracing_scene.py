@@ -11,10 +11,11 @@ P polygons (background, grass, road), B bodies (4 wheels, then the hull).
 
 import math
 
-import numba
 import numpy as np
 from gymnasium.envs.box2d import car_dynamics
 from gymnasium.envs.box2d import car_racing as stock
+
+from wm.tasks.compiled import compiled
 
 BACKGROUND, GRASS, ROAD, ROAD_2, ROAD_3, WHITE, RED, HULL, WHEEL, WHEEL_WHITE, BLACK = range(11)
 COLORS = np.array(
@@ -26,7 +27,6 @@ COLORS = np.array(
 )  # fmt: skip
 """The palette, RGB uint8: BLACK is what the surface holds before anything is drawn."""
 
-HALF_TURNS = 4
 EPSILON = 1e-6  # of pygame's Vector2
 REACH = math.hypot(stock.WINDOW_W / 2, stock.WINDOW_H * 3 / 4)  # pixels from the hull to the farthest corner
 WIDEST = stock.GRASS_DIM * math.sqrt(2)  # a polygon's corner lies within this of its first corner
@@ -46,7 +46,7 @@ class Scene:
         self.phases = np.zeros(4)  # the wheels' rotation, radians
         self.hull = np.zeros((4, 8, 2), np.float32)  # the hull's parts, up to 8 corners
         self.hull_sizes = np.zeros(4, np.int64)
-        self.wheel = np.zeros((4, 2), np.float32)
+        self.wheel, self.mark = np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32)
         self._car: car_dynamics.Car | None = None
         self._polygons = _room(0)
 
@@ -81,7 +81,7 @@ class Scene:
         """
         self._read(env)
         ground = self.corners, self.paints, self.shades
-        car = (self.poses, self.phases, self.wheel, self.hull, self.hull_sizes)
+        car = (self.poses, self.phases, self.wheel, self.hull, self.hull_sizes, self.mark)
         quads, count = _place_all(*ground, *car, self.camera, *self._polygons)
         corners, sizes, paints = self._polygons
         return corners, sizes, paints, quads, count
@@ -161,14 +161,13 @@ def _room(polygons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.zeros((polygons, 8, 2)), np.zeros(polygons, np.int64), np.zeros(polygons, np.uint8)
 
 
-@numba.njit(cache=True)
+@compiled
 def _place_all(
-    corners, paints, shades, poses, phases, wheel, hull, hull_sizes, camera, out, out_sizes, out_paints
+    corners, paints, shades, poses, phases, wheel, hull, hull_sizes, mark, camera, out, out_sizes, out_paints
 ):
     """The ground, then the car; `Scene.look`."""
     quads = _place_ground(corners, paints, shades, camera, out, out_sizes, out_paints)
     count = quads
-    mark = np.empty((4, 2), np.float32)
     for w in range(4):
         _place(wheel, 4, poses[w], camera, out[count])
         out_sizes[count], out_paints[count] = 4, WHEEL
@@ -184,7 +183,7 @@ def _place_all(
     return quads, count
 
 
-@numba.njit(cache=True)
+@compiled
 def _place_ground(corners, paints, shades, camera, out, out_sizes, out_paints):
     """Background, grass and road as far as they may be seen; a tile with the road's shade takes its paint.
 
@@ -213,7 +212,7 @@ def _place_ground(corners, paints, shades, camera, out, out_sizes, out_paints):
     return count
 
 
-@numba.njit(cache=True)
+@compiled
 def _place(points, n, pose, camera, out):
     """Body coordinates to window pixels: Box2D's transform in float32, the camera in float64."""
     zoom, tx, ty, cos, sin = camera
@@ -225,7 +224,7 @@ def _place(points, n, pose, camera, out):
         out[i, 1] = (sin * np.float64(x) + cos * np.float64(y)) * zoom + ty
 
 
-@numba.njit(cache=True)
+@compiled
 def _wheel_mark(phase, out):
     """Corners of the white mark on a turning wheel, float32 [4, 2]; False while it is underneath."""
     s1, s2 = math.sin(phase), math.sin(phase + 1.2)

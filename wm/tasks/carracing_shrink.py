@@ -7,8 +7,9 @@ pixel in a uint64 with 16 bits for each channel (`carracing_canvas`).
 
 import math
 
-import numba
 import numpy as np
+
+from wm.tasks.compiled import compiled, inlined
 
 CELLS, CELL_ROWS, SIDE = 96, 84, 64
 ONE = 0x4000  # a whole pixel's weight in smoothscale
@@ -34,7 +35,7 @@ def bilinear_layout(size: int) -> tuple[np.ndarray, np.ndarray]:
     return first, weights
 
 
-@numba.njit(cache=True, inline="always")
+@inlined
 def _weigh(ink, weight, bits):
     """Every channel times `weight`, shifted right by `bits`; the products are to fit 32 bits."""
     outer = (((ink & OUTER) * weight) >> bits) & OUTER
@@ -42,7 +43,7 @@ def _weigh(ink, weight, bits):
     return outer | middle
 
 
-@numba.njit(cache=True)
+@compiled
 def _cell(pixels, row, first, last, first_weight, last_weight):
     """One cell of a row from its pixels."""
     total = _weigh(pixels[row, first], np.uint64(first_weight), np.uint64(14))
@@ -52,19 +53,18 @@ def _cell(pixels, row, first, last, first_weight, last_weight):
     return _weigh(total, PER_COLUMN, np.uint64(16))
 
 
-@numba.njit(cache=True)
-def plain_cells(inks, columns):
-    """What a cell of one colour becomes, uint64 [paints, 96]."""
+@compiled
+def plain_cells(inks, columns, pixels, plain):
+    """What a cell of one colour becomes, uint64 [paints, 96] into `plain`; `pixels` is room for a row."""
     first, last, first_weight, last_weight = columns
-    plain, pixels = np.empty((len(inks), CELLS), np.uint64), np.empty((1, last[-1] + 1), np.uint64)
     for paint in range(len(inks)):
-        pixels[:] = inks[paint]
+        for x in range(last[CELLS - 1] + 1):
+            pixels[0, x] = inks[paint]
         for k in range(CELLS):
             plain[paint, k] = _cell(pixels, 0, first[k], last[k], first_weight[k], last_weight[k])
-    return plain
 
 
-@numba.njit(cache=True)
+@compiled
 def shrink_row(cells, pixels, row, mixed, columns, plain, line):
     """One row of the window in 96 cells, uint64 [96] into `line`."""
     first, last, first_weight, last_weight = columns
@@ -76,11 +76,11 @@ def shrink_row(cells, pixels, row, mixed, columns, plain, line):
             line[k] = _cell(pixels, row, first[k], last[k], first_weight[k], last_weight[k])
 
 
-@numba.njit(cache=True)
-def shrink_window(cells, pixels, mixed, columns, rows, plain, picture):
-    """The kept part of the 96 x 96 picture, uint64 [84, 96] into `picture`."""
+@compiled
+def shrink_window(cells, pixels, mixed, columns, rows, plain, line, total, picture):
+    """The kept part of the 96 x 96 picture, uint64 [84, 96] into `picture`; two lines of 96 are room."""
     _, last, _, last_weight = rows
-    line, total = np.empty(CELLS, np.uint64), np.zeros(CELLS, np.uint64)
+    total[:] = 0
     row = 0
     for i in range(CELL_ROWS):
         while row < last[i]:
@@ -98,24 +98,26 @@ def shrink_window(cells, pixels, mixed, columns, rows, plain, picture):
             total[k] = _weigh(line[k], rest, np.uint64(14))
 
 
-@numba.njit(cache=True)
-def resize(picture, across, down, frame):
-    """Pillow's `resize((64, 64), BILINEAR)` of uint64 [84, 96] into `frame` uint8 [64, 64, 3]."""
-    middle = np.empty((CELL_ROWS, SIDE), np.uint64)
+@compiled
+def resize(picture, across, down, middle, frame):
+    """Pillow's `resize((64, 64), BILINEAR)` of uint64 [84, 96] into `frame` uint8 [64, 64, 3].
+
+    `middle` uint64 [84, 64] holds the picture resized across.
+    """
     first, weights = across
     for i in range(CELL_ROWS):
         for j in range(SIDE):
-            middle[i, j] = _taps(picture[i], first[j], 1, weights[j])
+            middle[i, j] = _taps(picture[i], first[j], weights[j])
     first, weights = down
     for i in range(SIDE):
         for j in range(SIDE):
-            ink = _taps(middle[:, j], first[i], 1, weights[i])
+            ink = _taps(middle[:, j], first[i], weights[i])
             for channel in range(3):
                 frame[i, j, channel] = (ink >> np.uint64(16 * channel)) & np.uint64(255)
 
 
-@numba.njit(cache=True, inline="always")
-def _taps(line, start, step, weights):
+@inlined
+def _taps(line, start, weights):
     """A weighted sum of up to four inks, rounded to the nearest."""
     half = np.uint64(1 << (BITS - 1))
     outer, middle = half | half << np.uint64(32), half
@@ -128,8 +130,8 @@ def _taps(line, start, step, weights):
     return outer | (middle >> np.uint64(BITS)) << np.uint64(16)
 
 
-@numba.njit(cache=True)
-def finish(cells, pixels, mixed, columns, rows, plain, picture, across, down, frame):
+@compiled
+def finish(cells, pixels, mixed, columns, rows, plain, line, total, picture, across, down, middle, frame):
     """The whole way from the window to the frame."""
-    shrink_window(cells, pixels, mixed, columns, rows, plain, picture)
-    resize(picture, across, down, frame)
+    shrink_window(cells, pixels, mixed, columns, rows, plain, line, total, picture)
+    resize(picture, across, down, middle, frame)

@@ -1,10 +1,8 @@
-import hashlib
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from tests.wm import artifacts
+from tests.wm.stages import checkout
 from wm import paths
 from wm.agent import shape
 from wm.controller import load_controller
@@ -14,32 +12,42 @@ from wm.stages import controller
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch) -> Path:
-    """A folder with untrained networks, in which the stages run."""
-    artifacts.write_artifacts(tmp_path / "data")
-    artifacts.write_params(tmp_path, artifacts.values())
+def folder(tmp_path, monkeypatch):
+    checkout.prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WM_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("WM_WORKERS", "1")
     return tmp_path
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-
-
-@pytest.mark.parametrize("agent", ["takecover", "carracing"])
-def test_outs_are_the_same_bytes_for_any_number_of_workers(checkout, monkeypatch, agent):
+def test_outs_are_the_same_bytes_for_any_number_of_workers_and_after_a_kill(folder, monkeypatch):
     found = []
-    for count in ("1", "2", "3"):
+    for count in ("1", "3"):
         monkeypatch.setenv("WM_WORKERS", count)
         monkeypatch.setenv("WM_RESUME", "0")
-        controller.run(agent)
-        found.append(digests(paths.controller(agent)))
+        controller.run("takecover")
+        found.append(checkout.digests(paths.controller("takecover")))
     assert set(found[0]) == {"weights.safetensors", "fitness.csv", "fitness.png", "metrics.json"}
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
+    log = checkout.kill_and_resume(folder, "controller", "takecover", checkpoints=3, workers=2)
+    assert "controller@takecover: resumed at " in log and "resumed at 0 " not in log
+    assert checkout.digests(paths.controller("takecover")) == found[0]
+
+
+def test_the_curve_and_the_weights_are_read_back(folder):
+    controller.run("carracing-z")
     settings = read_settings(read_yaml(paths.PARAMS))
-    parameters = load_controller(agent, shape(settings.agents[agent], settings.games[agent]))
-    assert parameters.any()
-    curve = pd.read_csv(paths.controller(agent) / "fitness.csv")
+    agent = settings.agents["carracing-z"]
+    assert load_controller("carracing-z", shape(agent, settings.games["carracing"])).any()
+    curve = pd.read_csv(paths.controller("carracing-z") / "fitness.csv")
     assert curve.generation.tolist() == [1, 2]
     assert curve.mean_score.isna().tolist() == [True, False]
+    assert (curve.worst <= curve["mean"]).all() and (curve["mean"] <= curve.best).all()
+
+
+def test_weights_of_another_latent_size_are_refused(folder):
+    values = artifacts.values()
+    values["takecover"]["vision"]["latent_size"] = artifacts.LATENT + 1
+    artifacts.write_params(folder, values)
+    with pytest.raises(ValueError, match="another latent_size or hidden_size"):
+        controller.run("takecover")

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from wm.tasks import load_task
 
 SMOKE = Path(wm.__file__).parent / "presets" / "smoke.yaml"
 EPISODES, BLOCK = 6, 2
+Play = Callable[[list[Start]], list]
 
 
 class Killed(BaseException):
@@ -50,7 +52,7 @@ class Here:
     ) -> None:
         pass
 
-    def map(self, function: Callable[[list[Start]], list], blocks: Iterable[list[Start]]) -> Iterator[list]:
+    def map(self, function: Play, blocks: Iterable[list[Start]]) -> Iterator[list]:
         return map(function, blocks)
 
 
@@ -92,6 +94,8 @@ def fake(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recording, "worker_local", lambda key, make: kept.setdefault(key, make()))
     monkeypatch.setattr(rollouts, "Workers", Here)
     monkeypatch.setattr(checkpoint, "INTERVAL", -1.0)
+    (project / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(project / "tmp"))
     return project
 
 
@@ -118,6 +122,7 @@ def test_the_first_long_episodes_are_kept_in_order(fake: Path) -> None:
             frames.append(first)
     assert store.lengths.tolist() == lengths
     assert store.attributes["attempts"] == tried > EPISODES
+    assert list((fake / "tmp").iterdir()) == []
     for start, frame in zip(store.starts, frames, strict=True):
         np.testing.assert_array_equal(store.frames(start, start + 1)[0], frame)
     assert np.flatnonzero(store.terminations(0, store.steps)).tolist() == (store.ends - 1).tolist()
@@ -141,14 +146,14 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(
     played = []
 
     class Dying(Here):
-        def map(self, function: Callable[[list[Start]], list], starts: Iterable[list[Start]]) -> Iterator[list]:
+        def map(self, function: Play, starts: Iterable[list[Start]]) -> Iterator[list]:
             for count, block in enumerate(starts):
                 if count == blocks:
                     raise Killed
                 yield function(block)
 
     class Counting(Here):
-        def map(self, function: Callable[[list[Start]], list], starts: Iterable[list[Start]]) -> Iterator[list]:
+        def map(self, function: Play, starts: Iterable[list[Start]]) -> Iterator[list]:
             for block in starts:
                 played.append(block)
                 yield function(block)

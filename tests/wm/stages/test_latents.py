@@ -1,0 +1,128 @@
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+import wm
+from wm import checkpoint, episodes, weights
+from wm.episodes import LATENTS, LAYOUTS, ROLLOUTS, Writer, open_parts
+from wm.stages import latents
+from wm.vision import Vision
+
+SMOKE = Path(wm.__file__).parent / "presets" / "smoke.yaml"
+PARTS = {0: [5, 20, 9], 3: [11]}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing handles it."""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two parts of noise and an untrained V; small files and batches, a checkpoint after every batch."""
+    small = {
+        kind: {name: replace(layout, chunk=4, shard=16) for name, layout in arrays.items()}
+        for kind, arrays in LAYOUTS.items()
+    }
+    monkeypatch.setattr(episodes, "LAYOUTS", small)
+    monkeypatch.setattr(latents, "BATCH", 6)
+    monkeypatch.setattr(checkpoint, "INTERVAL", -1.0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WM_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("WM_DEVICE", "cpu")
+    values = YAML(typ="safe").load(SMOKE)
+    values["takecover"]["parts"] = list(PARTS)
+    YAML(typ="safe").dump(values, tmp_path / "params.yaml")
+    data = tmp_path / "data" / "takecover"
+    (data / "rollouts").mkdir(parents=True)
+    (data / "vision").mkdir()
+    for part, lengths in PARTS.items():
+        record(data / "rollouts" / str(part), part, lengths)
+    latent_size = values["takecover"]["vision"]["latent_size"]
+    weights.save(data / "vision" / "weights.safetensors", Vision(latent_size).initialise(1).state_dict())
+    return tmp_path
+
+
+def record(path: Path, part: int, lengths: list[int]) -> None:
+    draw, steps = np.random.default_rng(part), sum(lengths)
+    writer = Writer(path, ROLLOUTS)
+    writer.append({"frames": draw.integers(0, 256, (steps, 64, 64, 3)), "rewards": np.ones(steps)})
+    writer.append({"actions": draw.standard_normal((steps, 1)), "terminations": draw.random(steps) < 0.2})
+    writer.append({"ends": np.cumsum(lengths)})
+    writer.finish({"task": "takecover"})
+
+
+def content(folder: Path) -> dict[str, str]:
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+def test_latents_are_what_vision_sees(project: Path) -> None:
+    latents.run("takecover")
+    data = project / "data" / "takecover"
+    seen = open_parts(data / LATENTS, PARTS)
+    vision = Vision(seen[0].arrays["means"].shape[1]).initialise(1).eval()
+    for store, rollouts in zip(seen, open_parts(data / ROLLOUTS, PARTS), strict=True):
+        steps = rollouts.steps
+        with torch.inference_mode():
+            means, logvars = vision.encode(torch.from_numpy(rollouts.frames(0, steps)))
+        np.testing.assert_allclose(store.means(0, steps), means, atol=1e-5)
+        np.testing.assert_allclose(store.logvars(0, steps), logvars, atol=1e-5)
+        np.testing.assert_array_equal(store.actions(0, steps), rollouts.actions(0, steps))
+        np.testing.assert_array_equal(store.terminations(0, steps), rollouts.terminations(0, steps))
+        np.testing.assert_array_equal(store.ends, rollouts.ends)
+
+
+@pytest.mark.parametrize("batches", [1, 5, 6, 7])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    project: Path, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first part has 6 batches, the second 2."""
+    folder = project / "data" / "takecover" / "latents"
+    latents.run("takecover")
+    expected = content(folder)
+    shutil.rmtree(folder)
+    shutil.rmtree(project / "state")
+    looked: list[int] = []
+    monkeypatch.setattr(latents, "look", stop_after(batches, looked, latents.look))
+    with pytest.raises(Killed):
+        latents.run("takecover")
+    assert not folder.exists()
+    monkeypatch.setattr(latents, "look", stop_after(8 - batches, looked, latents.look.original))
+    latents.run("takecover")
+    assert content(folder) == expected
+    assert len(looked) == 8
+    shutil.rmtree(folder)
+    latents.run("takecover")
+    assert content(folder) == expected
+    assert len(looked) == 8
+
+
+def stop_after(count: int, looked: list[int], original: Callable) -> Callable:
+    """`look`, which ends the process instead of a call more than `count`."""
+    calls: list[int] = []
+
+    def look(vision: Vision, frames: np.ndarray, precision: str) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(len(frames))
+        if len(calls) > count:
+            raise Killed
+        looked.append(len(frames))
+        found: tuple[np.ndarray, np.ndarray] = original(vision, frames, precision)
+        return found
+
+    look.original = original  # type: ignore[attr-defined]
+    return look
+
+
+def test_weights_of_another_latent_size_are_refused(project: Path) -> None:
+    values = YAML(typ="safe").load(project / "params.yaml")
+    values["takecover"]["vision"]["latent_size"] += 1
+    YAML(typ="safe").dump(values, project / "params.yaml")
+    with pytest.raises(ValueError, match="latent_size"):
+        latents.run("takecover")

@@ -1,0 +1,209 @@
+"""CarRacing against gymnasium itself: the same game behind every renderer, the same pixels from "exact"."""
+
+import numpy as np
+import pygame
+import pytest
+from gymnasium.envs.box2d.car_racing import CarRacing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pygame import gfxdraw
+
+from wm.tasks import FRAME_SHAPE, carracing_canvas, carracing_shrink, load_task
+from wm.tasks.carracing import CarRacingGame
+from wm.tasks.carracing_exact import ExactRenderer
+from wm.tasks.carracing_scene import BLACK, COLORS
+
+TASK = load_task("carracing")
+
+
+def stock_frame(observation: np.ndarray) -> np.ndarray:
+    """The agent's frame from a stock observation, written down a second time."""
+    kept = Image.fromarray(observation[:84])
+    return np.array(kept.resize((64, 64), Image.Resampling.BILINEAR))
+
+
+def state(env: CarRacing) -> tuple:
+    """Everything that moves."""
+    bodies = [env.car.hull, *env.car.wheels]
+    motion = [(*b.position, b.angle, *b.linearVelocity, b.angularVelocity) for b in bodies]
+    return motion, [(w.phase, w.omega, w.gas, w.brake) for w in env.car.wheels], env.tile_visited_count, env.t
+
+
+def drive(seed: int, wild: bool) -> np.random.Generator:
+    generator = np.random.default_rng(seed)
+    return TASK.random_policy(generator) if wild else TASK.data_policy(generator)
+
+
+def follow(renderer: str, seed: int, steps: int, looks: range, wild: bool = False) -> list[np.ndarray]:
+    """Drive gymnasium's own environment and a game side by side; both's frames at the steps `looks`.
+
+    Away from `looks` the stock environment does not draw, which takes nearly all of its time.
+    """
+
+    class Blinking(CarRacing):
+        looking = True
+
+        def _render(self, mode: str):
+            return super()._render(mode) if self.looking else None
+
+    real, game, policy = Blinking(), CarRacingGame(renderer), drive(seed, wild)
+    pairs = []
+    observation, _ = real.reset(seed=seed)
+    frame = game.reset(seed)
+    if 0 in looks:
+        pairs.append((stock_frame(observation), frame))
+    for step in range(1, steps + 1):
+        action = policy.act()
+        real.looking = step in looks
+        observation, reward, terminated, _, _ = real.step(action)
+        frame, *result = game.step(action)
+        assert result == [reward, terminated, step >= 1000]
+        assert state(real) == state(game._env)
+        assert frame.shape == FRAME_SHAPE and frame.dtype == np.uint8
+        if real.looking:
+            pairs.append((stock_frame(observation), frame))
+        if terminated:
+            break
+    return pairs
+
+
+@pytest.mark.parametrize(("seed", "wild"), [(0, False), (1, True), (2, False)])
+def test_exact_gives_the_stock_pixels_from_the_opening_zoom_on(seed, wild):
+    for real, frame in follow("exact", seed, 60, range(61), wild):
+        np.testing.assert_array_equal(frame, real)
+
+
+@pytest.mark.parametrize("seed", range(10, 18))
+def test_exact_gives_the_stock_pixels_later(seed):
+    for real, frame in follow("exact", seed, 1000, range(63 + seed, 1000, 61)):
+        np.testing.assert_array_equal(frame, real)
+
+
+def test_exact_gives_the_stock_pixels_beyond_the_edge_of_the_field():
+    """The car is put at the field's corners and edges, where the black around it shows."""
+    real, game = CarRacing(), CarRacingGame("exact")
+    real.reset(seed=5), game.reset(5)
+    for x, y, angle in [(330, 330, 0.3), (-332, 10, 2.0), (5, -333, np.pi / 2), (330, -300, -4.0), (0, 0, 0.0)]:
+        for env in (real, game._env):
+            env.car.hull.position, env.car.hull.angle = (x, y), angle
+        still = np.zeros(3, np.float32)
+        np.testing.assert_array_equal(game.step(still)[0], stock_frame(real.step(still)[0]))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_fast_is_within_a_grey_level_and_a_half(seed):
+    pairs = follow("fast", seed, 500, range(0, 500, 11))
+    errors = [np.abs(frame.astype(int) - real).mean() for real, frame in pairs]
+    assert max(errors) < 1.5
+
+
+def test_stock_is_the_stock_chain():
+    for real, frame in follow("stock", 4, 5, range(6)):
+        np.testing.assert_array_equal(frame, real)
+
+
+@pytest.mark.parametrize("renderer", ["fast", "exact"])
+def test_a_reused_game_plays_as_a_fresh_one(renderer):
+    def play(game):
+        policy = TASK.data_policy(np.random.default_rng(7))
+        frames = [game.reset(7)]
+        return frames + [game.step(policy.act())[0] for _ in range(80)]
+
+    reused = CarRacingGame(renderer)
+    reused.reset(8)
+    for _ in range(20):
+        reused.step(np.array([0.5, 1, 0], np.float32))
+    np.testing.assert_array_equal(play(reused), play(CarRacingGame(renderer)))
+
+
+def test_the_thousandth_step_truncates():
+    game = CarRacingGame("fast")
+    game.reset(1)
+    still = np.zeros(3, np.float32)
+    ends = [game.step(still)[2:] for _ in range(1000)]
+    assert ends[:-1] == [(False, False)] * 999 and ends[-1] == (False, True)
+    game.reset(1)
+    assert game.step(still)[2:] == (False, False)
+
+
+def test_an_unknown_renderer_is_named():
+    with pytest.raises(ValueError, match="'best' is none of fast, exact, stock"):
+        TASK.make_game("best")
+
+
+def test_squash_is_the_published_code():
+    raw = np.array([[0.3, -0.7, 0.4], [-9.0, 9.0, -2.0], [0.0, 0.0, 9.0]], np.float32)
+    a = np.tanh(raw)
+    expected = [[x[0], (x[1] + 1) / 2, min(max(x[2], 0), 1)] for x in a]
+    action = TASK.squash(raw)
+    assert action.dtype == np.float32
+    np.testing.assert_allclose(action, expected, atol=1e-7)
+    np.testing.assert_array_equal(TASK.squash(np.zeros((2, 5, 3))), np.tile(np.float32([0, 0.5, 0]), (2, 5, 1)))
+
+
+@given(st.integers(0, 2**31 - 1))
+@settings(max_examples=20)
+def test_policies_repeat_themselves_and_keep_to_the_action_space(seed):
+    for policy in (TASK.data_policy, TASK.random_policy):
+        first, second = (policy(np.random.default_rng(seed)) for _ in range(2))
+        actions = [first.act() for _ in range(30)]
+        np.testing.assert_array_equal(actions, [second.act() for _ in range(30)])
+        assert all(TASK.action_space.contains(action) for action in actions)
+
+
+def test_the_action_space_is_the_stock_one():
+    assert TASK.action_space == CarRacing().action_space
+    np.testing.assert_array_equal(TASK.from_space([0.5, 1, 0]), np.float32([0.5, 1, 0]))
+
+
+# The primitives one by one.
+
+
+def window(renderer: ExactRenderer) -> np.ndarray:
+    """The canvas with every cell spelt out, RGB [700, 1000, 3]."""
+    cells, pixels, inks = renderer._canvas[:3]
+    spelt = pixels.copy()
+    for k in range(carracing_canvas.CELLS):
+        plain = cells[:, k] != carracing_canvas.MIXED
+        spelt[plain, carracing_canvas.FIRST[k] : carracing_canvas.LAST[k] + 1] = inks[cells[plain, k]][:, None]
+    return np.stack([(spelt >> np.uint64(16 * lane)) & np.uint64(255) for lane in range(3)], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-300, 1300), (300, 400), (700, 709), (-40, 1040)])
+@pytest.mark.parametrize("part", [False, True])
+def test_polygons_are_pygames_pixel_by_pixel(low, high, part):
+    """Also concave, self-crossing, degenerate and off-screen ones."""
+    generator = np.random.default_rng([low + 300, part])
+    renderer, surface = ExactRenderer(), pygame.Surface((1000, 800))
+    for _ in range(20):
+        n, count = (8 if part else 4), 6
+        corners = np.zeros((count, 8, 2))
+        corners[:, :n] = generator.uniform(low, high, (count, n, 2))
+        paints = generator.integers(0, len(COLORS), count).astype(np.uint8)
+        surface.fill((0, 0, 0))
+        for polygon, paint in zip(corners[:, :n], paints, strict=True):
+            points, color = [tuple(p) for p in polygon.tolist()], COLORS[paint].tolist()
+            if part:
+                pygame.draw.polygon(surface, color, points)
+            else:
+                gfxdraw.aapolygon(surface, points, color)
+                gfxdraw.filled_polygon(surface, points, color)
+        sizes, quads = np.full(count, n), 0 if part else count
+        carracing_canvas.draw(*renderer._canvas, corners, sizes, paints, quads, count, BLACK)
+        expected = pygame.surfarray.array3d(surface).transpose(1, 0, 2)[::-1][:700]
+        np.testing.assert_array_equal(window(renderer), expected)
+
+
+def test_shrinking_is_smoothscales_and_pillows():
+    generator = np.random.default_rng(0)
+    colors = generator.integers(0, 256, (800, 1000, 3), dtype=np.uint8)
+    surface = pygame.Surface((1000, 800))
+    pygame.surfarray.blit_array(surface, colors.transpose(1, 0, 2))
+    expected = pygame.surfarray.array3d(pygame.transform.smoothscale(surface, (96, 96))).transpose(1, 0, 2)
+    renderer, frame = ExactRenderer(), np.empty(FRAME_SHAPE, np.uint8)
+    cells, pixels = renderer._canvas[:2]
+    cells[:] = carracing_canvas.MIXED
+    pixels[:] = carracing_canvas.pack(colors[:700].reshape(-1, 3)).reshape(700, 1000)
+    carracing_shrink.finish(*renderer._window, *renderer._resizing, frame)
+    np.testing.assert_array_equal(frame, stock_frame(expected))
