@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wm.tasks import Game
+
 ROUNDS = 5
 
 Work = Callable[[], int]
@@ -30,9 +32,9 @@ class Row:
     limit: Callable[[], Work]
 
 
-def _drive(make: Callable[[], object]) -> Work:
+def _drive(make: Callable[[], Game]) -> Work:
     """Steps of one game under the data policy, resets and openings in their natural share."""
-    from wm.tasks.carracing import HORIZON, SmoothPolicy
+    from wm.tasks.carracing import TASK
 
     game = make()
 
@@ -40,8 +42,8 @@ def _drive(make: Callable[[], object]) -> Work:
         episode = 0
         while True:
             game.reset(episode)
-            policy = SmoothPolicy(np.random.default_rng(episode))
-            for _ in range(HORIZON):
+            policy = TASK.data_policy(np.random.default_rng(episode), 12)
+            for _ in range(TASK.horizon):
                 *_, terminated, truncated = game.step(policy.act())
                 yield
                 if terminated or truncated:
@@ -59,10 +61,10 @@ def _drive(make: Callable[[], object]) -> Work:
     return work
 
 
-def _physics() -> object:
+def _physics() -> Game:
     """A game whose drawing is switched off."""
     from wm.tasks.carracing import CarRacingGame
-    from wm.tasks.carracing_render import DrawnCarRacing
+    from wm.tasks.carracing.render import DrawnCarRacing
 
     class Blind:
         frame = np.zeros((64, 64, 3), np.uint8)
@@ -125,7 +127,7 @@ def line(name: str, figures: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Print the table; `--json` also writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help="default: all")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for one rate (default 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     arguments = parser.parse_args()

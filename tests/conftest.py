@@ -1,6 +1,29 @@
 """What all tests share."""
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from tests.clone import Clone
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; stages set what their settings say
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone after a whole `dvc repro` at *smoke*, committed. Copy it; do not change it."""
+    clone = Clone.of_working_tree(tmp_path_factory.mktemp("smoke") / "clone")
+    clone.first_output = clone.run("dvc", "repro")
+    clone.commit()
+    return clone
+
+
+@pytest.fixture
+def copy(smoke: Clone, tmp_path: Path) -> Clone:
+    """A copy of the finished clone, to change at will."""
+    return smoke.copy(tmp_path / "clone")

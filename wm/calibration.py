@@ -16,11 +16,19 @@ FILM_WARM_UP = 32
 """Steps of a real episode that M sees before it dreams on."""
 
 
-def survival(task: Task, memory: Memory, starts: Starts, episodes: int, seed: int, precision: str) -> np.ndarray:
+def survival(
+    task: Task,
+    memory: Memory,
+    starts: Starts,
+    persistence: int,
+    episodes: int,
+    seed: int,
+    precision: str,
+) -> np.ndarray:
     """Lengths int64 [episodes] of the data policy's dreams at temperature 1."""
     dream = Dream(task, memory, starts, 1.0, precision)
     names = [seeds.integer(seed, "calibration", i) for i in range(episodes)]
-    policies = [task.data_policy(seeds.generator(name, "policy")) for name in names]
+    policies = [task.data_policy(seeds.generator(name, "policy"), persistence) for name in names]
     lengths = np.zeros(episodes, np.int64)
     rows = np.arange(episodes)
     dream.reset(names)

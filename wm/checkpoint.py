@@ -1,7 +1,7 @@
 """Checkpoints: the state of long work, kept outside DVC's outs so that a killed stage goes on where it was.
 
-A checkpoint belongs to a stage under a key made of its parameters and the digests of its inputs. It lies in
-the state folder (`WM_STATE`, else `.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
+A checkpoint belongs to a stage under a key made of its parameters, the digests of its inputs and the code
+that is loaded (another loss is other work). It lies in the state folder (`WM_STATE`, else `.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from wm import files
+from wm import code, files
 
 INTERVAL = 20.0
 """Seconds of work between two checkpoints, at most about what a kill costs."""
@@ -45,7 +45,7 @@ class Checkpoint:
     def __init__(self, stage: str, key: Any) -> None:
         """`stage`: such as `vision@takecover`; `key`: JSON-able parameters and input digests."""
         self.stage = stage
-        text = json.dumps(key, sort_keys=True)
+        text = json.dumps([key, code.digest()], sort_keys=True)
         self.home = state_folder() / stage
         self.folder = self.home / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.saved_at = time.monotonic()

@@ -1,7 +1,7 @@
 """Reality and dream as Gymnasium environments, for anyone's agents: single ones and batched ones.
 
 The observation is z, float32 [Z]; h and c are in `info`; `render()` gives the frame, which in the dream is
-V's picture of z. `reset(seed=s)` plays the episode of s (modulo 2**31), the same as the pipeline's of that seed;
+V's picture of z. `reset(seed=s)` plays the episode of s (modulo 2**31), which is the pipeline's of that seed;
 without a seed, one that the environment's own generator picks. At the task's horizon an episode is truncated.
 
 Shapes: N environments of a batch, Z latent, H memory, A action size.
@@ -64,7 +64,7 @@ class PlaceEnv(gymnasium.Env[np.ndarray, Any]):
             {name: value[0] for name, value in info.items()},
         )
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """The present frame, uint8 [64, 64, 3], where `render_mode` is rgb_array."""
         return self.place.frames()[0] if self.render_mode == "rgb_array" else None
 

@@ -39,7 +39,7 @@ class PixelsEnv(gymnasium.Env[np.ndarray, Any]):
         self.frame, reward, terminated, truncated = self.game.step(self.task.from_space(action))
         return self.frame.copy(), reward, terminated, truncated, {}
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """The present frame, uint8 [64, 64, 3], where `render_mode` is rgb_array."""
         return self.frame.copy() if self.render_mode == "rgb_array" else None
 

@@ -65,30 +65,33 @@ def start(seed: int, *names: str | int) -> Start:
     return Start(seeds.integer(seed, "game", *names), seeds.sequence(seed, "policy", *names))
 
 
-def play_blind(task_name: str, renderer: str, policy: str, starts: Sequence[Start]) -> list[Episode]:
-    """Record an episode per start, in their order, in files in the temporary folder. `policy`: data or random."""
-    return [take.episode() for take in play(task_name, renderer, policy, starts, keep=True)]
+def play_blind(
+    task_name: str, renderer: str, persistence: int, folder: Path, starts: Sequence[Start]
+) -> list[Episode]:
+    """Record an episode of the data policy per start, in order; frames go to files in `folder`."""
+    return [take.episode() for take in play(task_name, renderer, persistence, starts, folder)]
 
 
-def score_blind(task_name: str, renderer: str, policy: str, starts: Sequence[Start]) -> list[Score]:
+def score_blind(task_name: str, renderer: str, starts: Sequence[Start]) -> list[Score]:
     """The same episodes' scores; nothing else of them is kept."""
-    return [Score(take.score, take.steps) for take in play(task_name, renderer, policy, starts, keep=False)]
+    return [Score(take.score, take.steps) for take in play(task_name, renderer, None, starts, None)]
 
 
 class Take:
     """An episode being played in `game`; what is kept of it grows step by step."""
 
-    def __init__(self, game: Game, policy: Policy, seed: int, keep: bool) -> None:
+    def __init__(self, game: Game, policy: Policy, seed: int, folder: Path | None) -> None:
+        """`folder`: where the frames go; None: nothing but the score is kept."""
         self.game = game
         self.policy = policy
         self.steps = 0
         self.score = 0.0
         self.running = True
-        self.keep = keep
+        self.keep = folder is not None
         self.rows: list[tuple[np.ndarray, float, bool]] = []
         self.seen = game.reset(seed)
-        if keep:
-            self.file, self.path = tempfile.mkstemp(prefix="wm-frames-")
+        if folder is not None:
+            self.file, self.path = tempfile.mkstemp(dir=folder)
 
     def advance(self) -> None:
         """Play one step."""
@@ -106,22 +109,25 @@ class Take:
 
     def episode(self) -> Episode:
         actions, rewards, terminations = zip(*self.rows, strict=True)
-        return Episode(
-            Path(self.path), np.array(actions, np.float32), np.array(rewards, np.float32), np.array(terminations)
-        )
+        arrays = np.array(actions, np.float32), np.array(rewards, np.float32), np.array(terminations, bool)
+        return Episode(Path(self.path), *arrays)
 
 
 def write_all(file: int, frame: np.ndarray) -> None:
     """All of a frame's bytes; a single `os.write` may write less when the disk is full."""
-    left = memoryview(np.ascontiguousarray(frame)).cast("B")
+    left = memoryview(frame.tobytes())
     while left:
         left = left[os.write(file, left) :]
 
 
-def play(task_name: str, renderer: str, policy: str, starts: Sequence[Start], keep: bool) -> list[Take]:
-    """All episodes to their ends; a game that is done takes the next start."""
+def play(
+    task_name: str, renderer: str, persistence: int | None, starts: Sequence[Start], folder: Path | None
+) -> list[Take]:
+    """All episodes to their ends, of the data policy or, without `persistence`, of the random one.
+
+    A game that is done takes the next start.
+    """
     task = load_task(task_name)
-    make_policy = {"data": task.data_policy, "random": task.random_policy}[policy]
     waiting = iter(starts)
     takes: list[Take] = []
 
@@ -130,7 +136,11 @@ def play(task_name: str, renderer: str, policy: str, starts: Sequence[Start], ke
         if begin is None:
             return None
         generator = np.random.Generator(np.random.PCG64(begin.policy))
-        takes.append(Take(game, make_policy(generator), begin.game, keep))
+        if persistence is None:
+            policy = task.random_policy(generator)
+        else:
+            policy = task.data_policy(generator, persistence)
+        takes.append(Take(game, policy, begin.game, folder))
         return takes[-1]
 
     live = [take_next(game) for game in cached_games(task, renderer, min(SIDE_BY_SIDE, len(starts)))]

@@ -35,6 +35,7 @@ class RolloutsSettings:
 
     episodes: int = bounded(2, 1_000_000)  # kept, per part; the last tenth of a part (at least 1) is held out
     block: int = bounded(1, 1024)  # episodes played side by side by one worker
+    persistence: int = bounded(1, 10_000)  # steps over which the data policy keeps to an action
     seed: int = bounded(0, 2**31 - 1)
 
 

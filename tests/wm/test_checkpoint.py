@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from wm import code
 from wm.checkpoint import Checkpoint
 
 
@@ -48,3 +49,21 @@ def test_wm_resume_0_ignores_what_is_there(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WM_RESUME", "0")
     with Checkpoint("vision@takecover", {}) as checkpoint:
         assert checkpoint.load() is None
+
+
+def test_other_code_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Checkpoint("vision@takecover", {}) as checkpoint:
+        checkpoint.save(1)
+    monkeypatch.setattr("wm.code.digest", lambda: "of another loss")
+    with Checkpoint("vision@takecover", {}) as checkpoint:
+        assert checkpoint.load() is None
+
+
+def test_the_digest_covers_code_that_computes_and_not_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wm.__main__
+    import wm.vision
+
+    names = {str(path.relative_to(code.ROOT)) for path in code.loaded()}
+    assert "vision.py" in names and "__main__.py" not in names and "checkpoint.py" not in names

@@ -133,7 +133,7 @@ def test_missing_inputs(
 
 
 def test_check_is_quick_and_imports_no_torch(home: Path) -> None:
-    program = "import sys; from wm.__main__ import main; code = main(['check']); print('torch' in sys.modules, code)"
+    program = "import sys, wm.__main__ as m; code = m.main(['check']); print('torch' in sys.modules, code)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

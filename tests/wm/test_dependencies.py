@@ -7,18 +7,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[2]
+from wm.code import WITHOUT_EFFECT
 
-WITHOUT_EFFECT = {
-    "wm/__init__.py",  # registers environments for others
-    "wm/checkpoint.py",  # resuming is exact
-    "wm/orphans.py",  # ends what dead processes have left
-    "wm/paths.py",  # names of places
-    "wm/progress.py",  # bars
-    "wm/reading.py",  # reads values or refuses them
-    "wm/settings.py",  # holds values or refuses them
-}
-"""Modules that cannot change a result: a change in them reruns nothing."""
+ROOT = Path(__file__).parents[2]
 
 MATRIX = {
     "vision": ("carracing", "takecover"),
@@ -35,6 +26,7 @@ MATRIX = {
 CASES = [(stage, task) for stage, tasks in MATRIX.items() for task in tasks]
 
 
+@cache
 def definitions() -> dict:
     return YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
@@ -49,9 +41,14 @@ def file_of(module: str) -> str | None:
 
 
 @cache
+def tree_of(file: str) -> ast.Module:
+    return ast.parse((ROOT / file).read_text())
+
+
+@cache
 def imports(file: str, deep: bool = True) -> frozenset[str]:
     """Our files that a file imports: anywhere in it if `deep`, functions included, or at its top level."""
-    tree = ast.parse((ROOT / file).read_text())
+    tree = tree_of(file)
     names: set[str] = set()
     for node in ast.walk(tree) if deep else tree.body:
         if isinstance(node, ast.Import):
@@ -66,7 +63,7 @@ def imports(file: str, deep: bool = True) -> frozenset[str]:
 def uses(files: set[str], name: str) -> bool:
     """Whether any of the files outside `wm/tasks` mentions a name."""
     others = [file for file in files if not file.startswith("wm/tasks")]
-    nodes = [node for file in others for node in ast.walk(ast.parse((ROOT / file).read_text()))]
+    nodes = [node for file in others for node in ast.walk(tree_of(file))]
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     return name in names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 

@@ -1,4 +1,3 @@
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,15 +43,14 @@ TASK = SimpleNamespace(
     action_size=2,
     horizon=12,
     make_game=lambda renderer: FakeGame(),
-    data_policy=lambda generator: FakePolicy(generator, 1.0),
+    data_policy=lambda generator, persistence: FakePolicy(generator, 1.0),
     random_policy=lambda generator: FakePolicy(generator, 5.0),
 )
 
 
 @pytest.fixture(autouse=True)
-def fresh_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of its own for every test, which knows the fake task."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     kept: dict[object, object] = {}
 
     def worker_local(key: object, make: Callable[[], object]) -> object:
@@ -83,12 +81,14 @@ def plain_episode(begin: Start, policy: FakePolicy) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2, 5])
-def test_episodes_are_those_of_a_plain_loop(side_by_side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_episodes_are_those_of_a_plain_loop(
+    side_by_side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recording, "SIDE_BY_SIDE", side_by_side)
     begins = starts(9)
     FakeGame.made = 0
-    episodes = play_blind("fake", "any", "data", begins)
-    play_blind("fake", "any", "data", begins[:2])
+    episodes = play_blind("fake", "any", 10, tmp_path, begins)
+    play_blind("fake", "any", 10, tmp_path, begins[:2])
     assert FakeGame.made == side_by_side
     assert len({len(episode) for episode in episodes}) > 3
     for begin, episode in zip(begins, episodes, strict=True):
@@ -102,7 +102,7 @@ def test_episodes_are_those_of_a_plain_loop(side_by_side: int, monkeypatch: pyte
 
 
 def test_scores_are_those_of_the_episodes() -> None:
-    scores = score_blind("fake", "any", "random", starts(6))
+    scores = score_blind("fake", "any", starts(6))
     for begin, score in zip(starts(6), scores, strict=True):
         plain = plain_episode(begin, FakePolicy(np.random.Generator(np.random.PCG64(begin.policy)), 5.0))
         assert score.steps == len(plain["rewards"])
@@ -110,17 +110,17 @@ def test_scores_are_those_of_the_episodes() -> None:
 
 
 def test_nothing_is_left_of_forgotten_episodes(tmp_path: Path) -> None:
-    episodes = play_blind("fake", "any", "data", starts(3))
+    episodes = play_blind("fake", "any", 10, tmp_path, starts(3))
     assert len(list(tmp_path.iterdir())) == 3
     for episode in episodes:
         episode.forget()
-    score_blind("fake", "any", "data", starts(3))
+    score_blind("fake", "any", starts(3))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_episode_does_not_depend_on_its_block() -> None:
-    whole = play_blind("fake", "any", "data", starts(6))
-    again = play_blind("fake", "any", "data", starts(6)[4:])
+def test_an_episode_does_not_depend_on_its_block(tmp_path: Path) -> None:
+    whole = play_blind("fake", "any", 10, tmp_path, starts(6))
+    again = play_blind("fake", "any", 10, tmp_path, starts(6)[4:])
     for one, other in zip(whole[4:], again, strict=True):
         np.testing.assert_array_equal(one.frames(), other.frames())
         np.testing.assert_array_equal(one.actions, other.actions)
@@ -133,13 +133,13 @@ def test_game_and_policy_have_streams_of_their_own() -> None:
     np.testing.assert_array_equal(drawn, seeds.generator(3, "policy", "fake", "rollouts", 0, 1).random(3))
 
 
-def test_take_cover_is_recorded_as_a_plain_loop_plays_it() -> None:
+def test_take_cover_is_recorded_as_a_plain_loop_plays_it(tmp_path: Path) -> None:
     task = load_task("takecover")
     begins = [start(1, "takecover", index) for index in range(3)]
-    episodes = play_blind("takecover", "native", "data", begins)
+    episodes = play_blind("takecover", "native", 10, tmp_path, begins)
     game = task.make_game("native")
     for begin, episode in zip(begins, episodes, strict=True):
-        policy = task.data_policy(np.random.Generator(np.random.PCG64(begin.policy)))
+        policy = task.data_policy(np.random.Generator(np.random.PCG64(begin.policy)), 10)
         frame, frames = game.reset(begin.game), episode.frames()
         for i in range(len(episode)):
             np.testing.assert_array_equal(frames[i], frame)

@@ -136,7 +136,13 @@ def metrics(
     settings = game.memory
     if settings.calibration_episodes:
         dreamt = calibration.survival(
-            task, memory, starts, settings.calibration_episodes, settings.seed, settings.precision
+            task,
+            memory,
+            starts,
+            game.rollouts.persistence,
+            settings.calibration_episodes,
+            settings.seed,
+            settings.precision,
         )
         kept = dreamt[dreamt > task.kept_above]  # as the rollouts were
         real = survival_lengths(stores)

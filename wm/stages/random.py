@@ -35,7 +35,7 @@ def seed(settings: EvaluationSettings, episode: int) -> int:
 def play(task_name: str, settings: EvaluationSettings, checkpoint: Checkpoint) -> list[Score]:
     """Every episode's score, from the checkpoint on."""
     scores: list[Score] = checkpoint.load() or []
-    score_block = partial(score_blind, task_name, settings.renderer, "random")
+    score_block = partial(score_blind, task_name, settings.renderer)
     title = f"random {task_name}"
     with progress.bar(title, settings.episodes, "episodes", len(scores)) as bar, Workers() as workers:
         for block in workers.map(score_block, blocks(task_name, settings, len(scores))):

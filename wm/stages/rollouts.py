@@ -1,5 +1,6 @@
 """The stage `rollouts`: one part of a task's episodes, recorded with the data policy (paper 3, step 1)."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -52,7 +53,10 @@ def record(
     state = checkpoint.load() or {}
     writer = Writer(store, ROLLOUTS, state.get("writer"))
     at = state if "writer" in state else {"block": 0, "kept": 0, "steps": 0, "attempts": 0}
-    play = partial(play_blind, task.name, renderer, "data")
+    takes = checkpoint.folder / "takes"  # of episodes not yet in the store; what a killed run left goes
+    shutil.rmtree(takes, ignore_errors=True)
+    takes.mkdir()
+    play = partial(play_blind, task.name, renderer, settings.persistence, takes)
     blocks = attempts(task, part, settings, at["block"])
     title = f"rollouts {task.name} {part}"
     with progress.bar(title, settings.episodes, "episodes", at["kept"]) as bar, Workers() as workers:
@@ -64,6 +68,7 @@ def record(
                 break
             if checkpoint.due:
                 checkpoint.save({**at, "writer": writer.state()})
+    shutil.rmtree(takes)
     digest = writer.finish({"task": task.name, "part": part, "kept": at["kept"], "attempts": at["attempts"]})
     checkpoint.save({"digest": digest})
 

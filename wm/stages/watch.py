@@ -33,9 +33,9 @@ def run(name: str, place: str, temperature: float | None, steps: int, seed: int,
     settings = read_settings(read_yaml(paths.PARAMS))
     agent = settings.agents[name]
     task = settings.games[agent.task]
-    parameters = load_controller(name, agents.shape(agent, task))
     if place == "dream":
         agent = dreaming(agent, temperature)
+    parameters = load_controller(name, agents.shape(agent, task))
     torch.set_num_threads(1)  # a batch of one is too little work for more
     where = agents.placement(agent, task, place, task.evaluation.renderer)
     world = agents.load_place(where, watched=True)

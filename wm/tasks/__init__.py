@@ -59,7 +59,7 @@ class Task:
     renderers: tuple[str, ...]  # the first is the fastest
     make_game: Callable[[str], Game]  # by renderer
     squash: Callable[[np.ndarray], np.ndarray]
-    data_policy: Callable[[np.random.Generator], Policy]
+    data_policy: Callable[[np.random.Generator, int], Policy]  # by generator and persistence in steps
     random_policy: Callable[[np.random.Generator], Policy]
     action_space: gymnasium.Space
     from_space: Callable[[object], np.ndarray]  # an element of action_space -> float32 [A]

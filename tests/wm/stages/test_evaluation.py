@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_episodes_played_alone(folder):
 def test_killed_and_resumed_with_more_workers_it_gives_the_same_bytes(folder):
     evaluation.run(AGENT)
     expected = checkout.digests(paths.evaluation(AGENT))
-    log = checkout.kill_and_resume(folder, "evaluation", AGENT, checkpoints=1, workers=2)
+    log = checkout.kill_and_resume(folder, "evaluation", AGENT, saves=1, workers=2)
     assert "evaluation@takecover: resumed at 2 of 3" in log
     assert checkout.digests(paths.evaluation(AGENT)) == expected
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.wm import artifacts
 from tests.wm.stages import stores
-from tests.wm.stages.checkout import digests, kill_after_checkpoints, start
+from tests.wm.stages.checkout import digests, kill_and_resume
 from wm import paths, weights
 from wm.dream import load_starts
 from wm.stages import memory, untrained
@@ -58,14 +58,10 @@ def test_carracing_s_memory_knows_no_end(folder: Path) -> None:
 def test_killed_and_resumed_it_writes_the_same_bytes(folder: Path) -> None:
     prepare(folder, "takecover", 1)
     memory.run("takecover")
-    second = folder / "second"
-    second.mkdir()
-    prepare(second, "takecover", 1)
-    kill_after_checkpoints(start(second, "memory", "takecover", 1), second / "state", 7)
-    resumed = start(second, "memory", "takecover", 1)
-    _, log = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0 and b"resumed at" in log, log.decode()
-    assert digests(second / paths.memory("takecover")) == digests(paths.memory("takecover"))
+    expected = digests(paths.memory("takecover"))
+    log = kill_and_resume(folder, "memory", "takecover", checkpoints=7, workers=1)
+    assert "resumed at" in log
+    assert digests(paths.memory("takecover")) == expected
 
 
 def test_the_untrained_memory_has_the_trained_one_s_shape_and_its_seed_s_weights(folder: Path) -> None:

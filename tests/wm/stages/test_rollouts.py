@@ -3,7 +3,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,8 +93,6 @@ def fake(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recording, "worker_local", lambda key, make: kept.setdefault(key, make()))
     monkeypatch.setattr(rollouts, "Workers", Here)
     monkeypatch.setattr(checkpoint, "INTERVAL", -1.0)
-    (project / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(project / "tmp"))
     return project
 
 
@@ -122,7 +119,7 @@ def test_the_first_long_episodes_are_kept_in_order(fake: Path) -> None:
             frames.append(first)
     assert store.lengths.tolist() == lengths
     assert store.attributes["attempts"] == tried > EPISODES
-    assert list((fake / "tmp").iterdir()) == []
+    assert list((fake / "state").rglob("takes")) == []
     for start, frame in zip(store.starts, frames, strict=True):
         np.testing.assert_array_equal(store.frames(start, start + 1)[0], frame)
     assert np.flatnonzero(store.terminations(0, store.steps)).tolist() == (store.ends - 1).tolist()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.wm import artifacts
 from tests.wm.stages import stores
-from tests.wm.stages.checkout import digests, kill_after_checkpoints, start
+from tests.wm.stages.checkout import digests, kill_and_resume
 from wm import paths
 from wm.stages import vision
 
@@ -33,22 +33,15 @@ def test_it_writes_weights_losses_and_reconstructions(folder: Path) -> None:
     assert lines[0].startswith("step,train_loss") and "held_out_reconstruction_error" in lines[0]
     assert lines[-1].startswith(f"{STEPS},")
     assert json.loads((out / paths.METRICS).read_text())["reconstruction_error"] > 0
-    assert Image.open(out / "reconstructions.png").size == (12 * 128, 2 * 128)
+    assert Image.open(out / "reconstructions.png").size == (4 * 128, 2 * 128)
 
 
 def test_killed_and_resumed_it_writes_the_same_bytes(folder: Path) -> None:
     vision.run("carracing")
     expected = digests(folder / paths.vision("carracing"))
-    second = folder / "second"
-    second.mkdir()
-    (second / "params.yaml").symlink_to(folder / "params.yaml")
-    (second / "data/carracing").mkdir(parents=True)
-    (second / paths.rollouts("carracing")).symlink_to(folder / paths.rollouts("carracing"))
-    kill_after_checkpoints(start(second, "vision", "carracing", 1), second / "state", 5)
-    resumed = start(second, "vision", "carracing", 1)
-    _, log = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0 and b"resumed at" in log, log.decode()
-    assert digests(second / paths.vision("carracing")) == expected
+    log = kill_and_resume(folder, "vision", "carracing", checkpoints=5, workers=1)
+    assert "resumed at" in log
+    assert digests(folder / paths.vision("carracing")) == expected
 
 
 def test_a_part_that_is_no_longer_listed_is_deleted_and_not_trained_on(folder: Path) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pygame import gfxdraw
 
-from wm.tasks import FRAME_SHAPE, carracing_canvas, carracing_shrink, load_task
-from wm.tasks.carracing import CarRacingGame
-from wm.tasks.carracing_exact import ExactRenderer
-from wm.tasks.carracing_scene import BLACK, COLORS
+from wm.tasks import FRAME_SHAPE, Policy, load_task
+from wm.tasks.carracing import CarRacingGame, canvas, shrink
+from wm.tasks.carracing.exact import ExactRenderer
+from wm.tasks.carracing.scene import BLACK, COLORS
 
 TASK = load_task("carracing")
 
@@ -30,9 +30,9 @@ def state(env: CarRacing) -> tuple:
     return motion, [(w.phase, w.omega, w.gas, w.brake) for w in env.car.wheels], env.tile_visited_count, env.t
 
 
-def drive(seed: int, wild: bool) -> np.random.Generator:
+def drive(seed: int, wild: bool) -> Policy:
     generator = np.random.default_rng(seed)
-    return TASK.random_policy(generator) if wild else TASK.data_policy(generator)
+    return TASK.random_policy(generator) if wild else TASK.data_policy(generator, 12)
 
 
 def follow(renderer: str, seed: int, steps: int, looks: range, wild: bool = False) -> list[np.ndarray]:
@@ -83,8 +83,10 @@ def test_exact_gives_the_stock_pixels_later(seed):
 def test_exact_gives_the_stock_pixels_beyond_the_edge_of_the_field():
     """The car is put at the field's corners and edges, where the black around it shows."""
     real, game = CarRacing(), CarRacingGame("exact")
-    real.reset(seed=5), game.reset(5)
-    for x, y, angle in [(330, 330, 0.3), (-332, 10, 2.0), (5, -333, np.pi / 2), (330, -300, -4.0), (0, 0, 0.0)]:
+    real.reset(seed=5)
+    game.reset(5)
+    poses = [(330, 330, 0.3), (-332, 10, 2.0), (5, -333, np.pi / 2), (330, -300, -4.0), (0, 0, 0.0)]
+    for x, y, angle in poses:
         for env in (real, game._env):
             env.car.hull.position, env.car.hull.angle = (x, y), angle
         still = np.zeros(3, np.float32)
@@ -106,7 +108,7 @@ def test_stock_is_the_stock_chain():
 @pytest.mark.parametrize("renderer", ["fast", "exact"])
 def test_a_reused_game_plays_as_a_fresh_one(renderer):
     def play(game):
-        policy = TASK.data_policy(np.random.default_rng(7))
+        policy = TASK.data_policy(np.random.default_rng(7), 12)
         frames = [game.reset(7)]
         return frames + [game.step(policy.act())[0] for _ in range(80)]
 
@@ -139,13 +141,14 @@ def test_squash_is_the_published_code():
     action = TASK.squash(raw)
     assert action.dtype == np.float32
     np.testing.assert_allclose(action, expected, atol=1e-7)
-    np.testing.assert_array_equal(TASK.squash(np.zeros((2, 5, 3))), np.tile(np.float32([0, 0.5, 0]), (2, 5, 1)))
+    middle = np.broadcast_to(np.float32([0, 0.5, 0]), (2, 5, 3))
+    np.testing.assert_array_equal(TASK.squash(np.zeros((2, 5, 3))), middle)
 
 
 @given(st.integers(0, 2**31 - 1))
 @settings(max_examples=20)
 def test_policies_repeat_themselves_and_keep_to_the_action_space(seed):
-    for policy in (TASK.data_policy, TASK.random_policy):
+    for policy in (lambda rng: TASK.data_policy(rng, 12), TASK.random_policy):
         first, second = (policy(np.random.default_rng(seed)) for _ in range(2))
         actions = [first.act() for _ in range(30)]
         np.testing.assert_array_equal(actions, [second.act() for _ in range(30)])
@@ -164,10 +167,11 @@ def window(renderer: ExactRenderer) -> np.ndarray:
     """The canvas with every cell spelt out, RGB [700, 1000, 3]."""
     cells, pixels, inks = renderer._canvas[:3]
     spelt = pixels.copy()
-    for k in range(carracing_canvas.CELLS):
-        plain = cells[:, k] != carracing_canvas.MIXED
-        spelt[plain, carracing_canvas.FIRST[k] : carracing_canvas.LAST[k] + 1] = inks[cells[plain, k]][:, None]
-    return np.stack([(spelt >> np.uint64(16 * lane)) & np.uint64(255) for lane in range(3)], axis=-1).astype(np.uint8)
+    for k in range(canvas.CELLS):
+        plain = cells[:, k] != canvas.MIXED
+        spelt[plain, canvas.FIRST[k] : canvas.LAST[k] + 1] = inks[cells[plain, k], None]
+    lanes = [spelt >> np.uint64(16 * lane) & np.uint64(255) for lane in range(3)]
+    return np.stack(lanes, axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-300, 1300), (300, 400), (700, 709), (-40, 1040)])
@@ -190,7 +194,7 @@ def test_polygons_are_pygames_pixel_by_pixel(low, high, part):
                 gfxdraw.aapolygon(surface, points, color)
                 gfxdraw.filled_polygon(surface, points, color)
         sizes, quads = np.full(count, n), 0 if part else count
-        carracing_canvas.draw(*renderer._canvas, corners, sizes, paints, quads, count, BLACK)
+        canvas.draw(*renderer._canvas, corners, sizes, paints, quads, count, BLACK)
         expected = pygame.surfarray.array3d(surface).transpose(1, 0, 2)[::-1][:700]
         np.testing.assert_array_equal(window(renderer), expected)
 
@@ -203,7 +207,7 @@ def test_shrinking_is_smoothscales_and_pillows():
     expected = pygame.surfarray.array3d(pygame.transform.smoothscale(surface, (96, 96))).transpose(1, 0, 2)
     renderer, frame = ExactRenderer(), np.empty(FRAME_SHAPE, np.uint8)
     cells, pixels = renderer._canvas[:2]
-    cells[:] = carracing_canvas.MIXED
-    pixels[:] = carracing_canvas.pack(colors[:700].reshape(-1, 3)).reshape(700, 1000)
-    carracing_shrink.finish(*renderer._window, *renderer._resizing, frame)
+    cells[:] = canvas.MIXED
+    pixels[:] = canvas.pack(colors[:700].reshape(-1, 3)).reshape(700, 1000)
+    shrink.finish(*renderer._window, *renderer._resizing, frame)
     np.testing.assert_array_equal(frame, stock_frame(expected))

@@ -153,7 +153,7 @@ def test_action_space():
 
 def test_data_policy_holds_its_actions():
     """Runs of 1 to 10 steps (longer where the next action is the same), all three actions alike."""
-    policy = TASK.data_policy(np.random.default_rng(0))
+    policy = TASK.data_policy(np.random.default_rng(0), 10)
     moves = np.array([policy.act()[0] for _ in range(60_000)])
     changes = np.flatnonzero(np.diff(moves)) + 1
     runs = np.diff(changes)
@@ -163,7 +163,7 @@ def test_data_policy_holds_its_actions():
     assert [np.mean(moves == move) for move in (-1, 0, 1)] == pytest.approx([1 / 3] * 3, abs=0.02)
 
 
-@pytest.mark.parametrize("make", [TASK.data_policy, TASK.random_policy])
+@pytest.mark.parametrize("make", [lambda rng: TASK.data_policy(rng, 10), TASK.random_policy])
 def test_policies_follow_their_generator(make):
     def actions(seed):
         policy = make(np.random.default_rng(seed))

@@ -21,7 +21,6 @@ from wm.tasks import FRAME_SHAPE, Game, Task
 HORIZON = 2100
 START_TIC = 14  # before it the monsters are not there yet
 BUTTONS = ([1, 0], [0, 0], [0, 1])  # move left, stand, move right
-LONGEST_HOLD = 10
 
 GAME_ERRORS = (
     vizdoom.ViZDoomErrorException,
@@ -136,10 +135,11 @@ def _dead_game(error: Exception) -> RuntimeError:
 
 
 class HeldRandomPolicy:
-    """A random action held for a random 1 to 10 steps (`extract.py`: `repeat = np.random.randint(1, 11)`)."""
+    """A random action held for a random 1 to `persistence` steps (10 in `extract.py`)."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, persistence: int) -> None:
         self._rng = rng
+        self._longest = persistence
         self._action = np.zeros(1, np.float32)
         self._left = 0
 
@@ -147,7 +147,7 @@ class HeldRandomPolicy:
         """The next action, float32 [1]."""
         if self._left == 0:
             self._action = _random_action(self._rng)
-            self._left = int(self._rng.integers(1, LONGEST_HOLD + 1))
+            self._left = int(self._rng.integers(1, self._longest + 1))
         self._left -= 1
         return self._action.copy()
 

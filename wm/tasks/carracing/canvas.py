@@ -1,6 +1,6 @@
 """SDL_gfx's and pygame's polygons on the visible part of CarRacing's window, pixel by pixel the same.
 
-The window's 1,000 pixels a row will be shrunk to 96 cells (`carracing_shrink`), and most cells are of one
+The window's 1,000 pixels a row will be shrunk to 96 cells (`shrink`), and most cells are of one
 colour. So a cell holds a palette index for as long as that is so, and only a cell that an edge crosses
 (`MIXED`) has its pixels spelt out. Neighbouring cells share the pixel that the shrinking filter splits
 between them; a plain cell's shared pixels always have the cell's colour.
@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from wm.tasks.compiled import compiled, inlined
+from wm.tasks.carracing.compiled import compiled, inlined
 
 WIDTH, HEIGHT, ROWS = 1000, 800, 700
 ONE = 0x4000  # a whole pixel's weight in smoothscale
@@ -102,12 +102,13 @@ def _blend(cells, pixels, inks, x, y, paint, alpha):
             _spell_out(cells, pixels, inks, row, cell)
             _spell_out(cells, pixels, inks, row, other)
             weight = np.uint64(alpha + (alpha == 255))
-            pixels[row, x] = ((pixels[row, x] * (FULL - weight) + inks[paint] * weight) >> np.uint64(8)) & MASK
+            mixture = pixels[row, x] * (FULL - weight) + inks[paint] * weight
+            pixels[row, x] = (mixture >> np.uint64(8)) & MASK
 
 
 @compiled
 def paint_run(cells, pixels, inks, y, a, b, paint):
-    """`_run` for the rare callers: a call costs more than a short run, for numba counts references."""
+    """`_run` for the rare callers, whose code need not be inlined."""
     _run(cells, pixels, inks, y, a, b, paint)
 
 

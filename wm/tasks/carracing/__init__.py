@@ -3,7 +3,7 @@
 import os
 
 import numpy as np
-from gymnasium import spaces
+from gymnasium import Env, spaces
 
 from wm.tasks import Game, Task
 
@@ -49,16 +49,16 @@ class CarRacingGame:
         self._env.close()
 
 
-def _environment(renderer: str) :
-    from wm.tasks import carracing_render as drawing
+def _environment(renderer: str) -> Env:
+    from wm.tasks.carracing import render as drawing
 
     if renderer == "stock":
         return drawing.StockCarRacing()
     if renderer == "exact":
-        from wm.tasks.carracing_exact import ExactRenderer
+        from wm.tasks.carracing.exact import ExactRenderer
 
         return drawing.DrawnCarRacing(ExactRenderer())
-    from wm.tasks.carracing_fast import FastRenderer
+    from wm.tasks.carracing.fast import FastRenderer
 
     return drawing.DrawnCarRacing(FastRenderer())
 
@@ -103,18 +103,20 @@ class SmoothPolicy:
     """
 
     MEAN = np.array([0.0, 0.25, -0.45])
-    RATE = np.array([0.08, 0.05, 0.12])  # share of the way back to the mean, per step
+    PACE = np.array([1.0, 0.6, 1.5])  # of each control's way back to its mean, in units of 1 / persistence
     SPREAD = np.array([0.35, 0.3, 0.25])  # standard deviation in the long run
 
-    def __init__(self, generator: np.random.Generator) -> None:
+    def __init__(self, generator: np.random.Generator, persistence: int) -> None:
+        """`persistence`: steps after which the steering is forgotten (by a factor of e)."""
         self._generator = generator
-        self._noise = self.SPREAD * np.sqrt(2 * self.RATE - self.RATE**2)
+        self._rate = 1 - np.exp(-self.PACE / persistence)  # share of the way back to the mean, per step
+        self._noise = self.SPREAD * np.sqrt(2 * self._rate - self._rate**2)
         self._state = self.MEAN + self.SPREAD * generator.standard_normal(3)
 
     def act(self) -> np.ndarray:
         """The next action, float32 [3]."""
         kick = self._noise * self._generator.standard_normal(3)
-        self._state = self._state + self.RATE * (self.MEAN - self._state) + kick
+        self._state = self._state + self._rate * (self.MEAN - self._state) + kick
         return np.clip(self._state, LOW, HIGH).astype(np.float32)
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing
 
-from wm.tasks import carracing_canvas as canvas
-from wm.tasks import carracing_shrink as shrinking
-from wm.tasks.carracing_scene import BLACK, COLORS, Scene
+from wm.tasks.carracing import canvas
+from wm.tasks.carracing import shrink as shrinking
+from wm.tasks.carracing.scene import BLACK, COLORS, Scene
 
 
 class ExactRenderer:
@@ -14,7 +14,8 @@ class ExactRenderer:
     def __init__(self) -> None:
         self._scene = Scene()
         inks = canvas.pack(COLORS)
-        cells, pixels = np.empty((canvas.ROWS, canvas.CELLS), np.uint8), np.empty((canvas.ROWS, canvas.WIDTH), np.uint64)
+        cells = np.empty((canvas.ROWS, canvas.CELLS), np.uint8)
+        pixels = np.empty((canvas.ROWS, canvas.WIDTH), np.uint64)
         crossings, counts = np.empty((canvas.HEIGHT, 8), np.int64), np.empty(canvas.HEIGHT, np.int64)
         self._canvas = (cells, pixels, inks, crossings, counts, np.empty(8, np.int64), np.empty(8, np.int64))
         columns = canvas.smoothscale_layout(canvas.WIDTH, canvas.CELLS)

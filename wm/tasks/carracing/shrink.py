@@ -2,14 +2,14 @@
 
 First pygame's smoothscale (SSE2 and NEON: 14-bit weights, rounded down at every stage) from 1,000 x 800 to
 96 x 96, of which 84 rows are wanted; then Pillow's bilinear resize (22-bit weights) to 64 x 64. An ink is a
-pixel in a uint64 with 16 bits for each channel (`carracing_canvas`).
+pixel in a uint64 with 16 bits for each channel (`canvas`).
 """
 
 import math
 
 import numpy as np
 
-from wm.tasks.compiled import compiled, inlined
+from wm.tasks.carracing.compiled import compiled, inlined
 
 CELLS, CELL_ROWS, SIDE = 96, 84, 64
 ONE = 0x4000  # a whole pixel's weight in smoothscale

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.envs.box2d import car_dynamics
 from gymnasium.envs.box2d import car_racing as stock
 
-from wm.tasks.compiled import compiled
+from wm.tasks.carracing.compiled import compiled
 
 BACKGROUND, GRASS, ROAD, ROAD_2, ROAD_3, WHITE, RED, HULL, WHEEL, WHEEL_WHITE, BLACK = range(11)
 COLORS = np.array(
@@ -65,6 +65,7 @@ class Scene:
 
     def _share_shades(self, env: stock.CarRacing, first: int) -> None:
         """Let the tiles write their shade into `shades`: gymnasium changes it in place on a contact."""
+        assert env.road is not None
         tiles = iter(env.road)
         for k, (corners, color) in enumerate(env.road_poly):
             if isinstance(color, np.ndarray):  # a tile; a border's colour is a tuple
@@ -89,6 +90,7 @@ class Scene:
     def _read(self, env: stock.CarRacing) -> None:
         """Read the camera and the bodies' poses."""
         car = env.car
+        assert car is not None
         if car is not self._car:
             self._measure(car)
         bodies = [*car.wheels, car.hull]
@@ -205,7 +207,7 @@ def _place_ground(corners, paints, shades, camera, out, out_sizes, out_paints):
             out[count, i, 0] = (cos * x - sin * y) * zoom + tx
             out[count, i, 1] = (sin * x + cos * y) * zoom + ty
         paint = paints[k]
-        if (paint == ROAD_2 or paint == ROAD_3) and int(shades[k, 0]) == 102:
+        if ROAD_2 <= paint <= ROAD_3 and int(shades[k, 0]) == 102:
             paint = np.uint8(ROAD)
         out_sizes[count], out_paints[count] = 4, paint
         count += 1
