@@ -108,7 +108,7 @@ class Clone:
         yaml.dump(values, path)
 
     def kill_once_saved(self, stage: str) -> None:
-        """Run a stage afresh, saving at every opportunity, and SIGKILL its process group after a checkpoint."""
+        """Run a stage afresh, saving often, and SIGKILL its process group after a checkpoint."""
         process = subprocess.Popen(
             ["dvc", "repro", "--force", "--single-item", stage],
             cwd=self.folder,

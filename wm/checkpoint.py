@@ -1,7 +1,8 @@
 """Checkpoints: the state of long work, kept outside DVC's outs so that a killed stage goes on where it was.
 
 A checkpoint belongs to a stage under a key made of its parameters, the digests of its inputs and the code
-that is loaded (another loss is other work). It lies in the state folder (`WM_STATE`, else `.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
+that is loaded (another loss is other work). It lies in the state folder (`WM_STATE`, else
+`.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
 """
 
 import fcntl
@@ -53,7 +54,7 @@ class Checkpoint:
 
     def __enter__(self) -> "Checkpoint":
         self.home.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.folder.with_suffix(".lock"), "wb")  # noqa: SIM115 - held until __exit__
+        self.lock = open(self.folder.with_suffix(".lock"), "wb")
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -77,7 +77,7 @@ class Dream:
 
     @torch.inference_mode()
     def step(self, actions: np.ndarray) -> tuple[Features, np.ndarray, np.ndarray]:
-        """M takes in z and actions float32 [B, A] and draws what follows. Done: its logit > 0, or time is up."""
+        """M takes in z and actions float32 [B, A] and draws what follows. Done: logit > 0, or time is up."""
         taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
         restarts = torch.from_numpy(self.streams.steps == 0).to(self.device)
         with devices.autocast(self.device, self.precision):

@@ -15,12 +15,14 @@ from wm.mixture import Mixture
 from wm.settings import MemorySettings
 from wm.tasks import Task
 
+GATES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
 State = tuple[Tensor, Tensor]
 """h and c, [B, H] each."""
 
 
 class Prediction(NamedTuple):
-    """The next z as a mixture over [..., K, Z], and the logit of the episode's end [...], 0 wide where none."""
+    """The next z as a mixture [..., K, Z], and the logit of the episode's end [...] (empty without ends)."""
 
     z: Mixture
     done: Tensor
@@ -29,7 +31,9 @@ class Prediction(NamedTuple):
 class Memory(nn.Module):
     """422,368 parameters for CarRacing and 1,678,785 for Take Cover, PyTorch's second bias (4 H) aside."""
 
-    def __init__(self, latent_size: int, action_size: int, hidden_size: int, mixtures: int, ends: bool) -> None:
+    def __init__(
+        self, latent_size: int, action_size: int, hidden_size: int, mixtures: int, ends: bool
+    ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         self.mixtures = mixtures
@@ -46,7 +50,7 @@ class Memory(nn.Module):
             else:
                 nn.init.zeros_(tensor)
         with torch.no_grad():
-            self.lstm.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = 1.0
+            self.lstm.get_parameter("bias_ih_l0")[self.hidden_size : 2 * self.hidden_size] = 1.0
         return self
 
     def initial(self, rows: int) -> State:
@@ -64,7 +68,9 @@ class Memory(nn.Module):
         """The prediction that a state h [..., H] holds, in float32."""
         outputs = self.head(hidden).float()
         latent = outputs.shape[-1] - int(self.ends)
-        return Prediction(mixture.split(outputs[..., :latent], self.mixtures), outputs[..., latent:].squeeze(-1))
+        return Prediction(
+            mixture.split(outputs[..., :latent], self.mixtures), outputs[..., latent:].squeeze(-1)
+        )
 
     def step(self, z: Tensor, actions: Tensor, restarts: Tensor | None, state: State) -> State:
         """The state after z [B, Z] and actions [B, A]; `restarts` bool [B] marks rows on their first step.
@@ -72,10 +78,8 @@ class Memory(nn.Module):
         It holds what M expects next: `predict(h)`.
         """
         x = self.inputs(z, actions, restarts)
-        lstm = self.lstm
-        h, c = torch.lstm_cell(
-            x, state, lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
-        )
+        w_ih, w_hh, b_ih, b_hh = (self.lstm.get_parameter(f"{name}_l0") for name in GATES)
+        h, c = torch.lstm_cell(x, state, w_ih, w_hh, b_ih, b_hh)
         return h.float(), c.float()
 
     def forward(self, z: Tensor, actions: Tensor, restarts: Tensor, state: State) -> tuple[Prediction, State]:

@@ -1,7 +1,7 @@
-"""Mixtures of Gaussians, one for each latent dimension separately: pure mathematics (Bishop 1994; supplement A.2).
+"""Mixtures of Gaussians, one for each latent dimension: pure mathematics (Bishop 1994; supplement A.2).
 
-Shapes: `...` any, K mixtures, Z latent. A mixture is three tensors [..., K, Z]: logits (not normalised), means
-and log standard deviations. Dimensions are independent given M's state, each with its own weights.
+Shapes: `...` any, K mixtures, Z latent. A mixture is three tensors [..., K, Z]: logits (not normalised),
+means and log standard deviations. Dimensions are independent given M's state, each with its own weights.
 """
 
 import math
@@ -37,7 +37,7 @@ def sample(mixture: Mixture, temperature: float, uniform: Tensor, normal: Tensor
     """A draw of z [..., Z] at a temperature: logits divided by it, the noise multiplied by its root.
 
     `uniform` in [0, 1) and standard `normal`, both [..., Z], are the draw's randomness (published code,
-    `get_pi_idx` and `sample_sequence`). Towards temperature 0 the draw is the mean of the likeliest component.
+    `get_pi_idx` and `sample_sequence`). Towards temperature 0 it is the mean of the likeliest component.
     """
     scaled = mixture.logits / temperature
     bounds = torch.exp(scaled - scaled.amax(-2, keepdim=True)).cumsum(-2)

@@ -14,7 +14,7 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 
 def save_losses(path: Path, title: str, curve: Sequence[Mapping[str, float]], pairs: Sequence[str]) -> None:
-    """Training and held-out losses by step, a panel for each name in `pairs` (keys train_NAME, held_out_NAME)."""
+    """Training and held-out losses by step, a panel per name in `pairs` (keys train_NAME, held_out_NAME)."""
     figure = Figure(figsize=(4 * len(pairs), 3.2), layout="constrained")
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
     steps = [row["step"] for row in curve]

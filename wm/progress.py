@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and remaining time on a terminal, plain lines at intervals elsewhere."""
+"""Progress of long work: a bar with rate and remaining time on a terminal, elsewhere a line now and then."""
 
 import sys
 from typing import Any

@@ -65,7 +65,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
 
 def build(cls: type[T], values: Any, where: Where) -> T:
-    """An instance of the dataclass `cls` from a map: exact keys, strict types, ranges of the fields' metadata."""
+    """An instance of the dataclass `cls` from a map: exact keys, strict types, the fields' ranges."""
     assert is_dataclass(cls)
     where.check_keys(values, tuple(f.name for f in fields(cls)))
     hints = get_type_hints(cls)

@@ -4,6 +4,7 @@ They stand in one module without torch, so that `wm check` answers at once. They
 compute nothing, so no stage depends on this file.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ MEMORIES = ("vision", "memory/trained", "memory/untrained")
 AGENT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def bounded(low: float, high: float = float("inf"), *, open_low: bool = False) -> Any:
+def bounded(low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
     """A number's range: low <= value <= high (low < value where `open_low`)."""
     return field(metadata={"low": low, "high": high, "open_low": open_low})
 
@@ -29,7 +30,7 @@ def among(*choices: str) -> Any:
     return field(metadata={"choices": choices})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RolloutsSettings:
     """Recording with the data policy (paper 3, step 1)."""
 
@@ -39,13 +40,15 @@ class RolloutsSettings:
     seed: int = bounded(0, 2**31 - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VisionSettings:
     """V, the variational autoencoder (supplement A.1)."""
 
     latent_size: int = bounded(1, 1024)
     kl_floor: float = bounded(0)  # nats per latent dimension
-    salience_weight: float = bounded(0)  # 0: the paper's plain squared error; see wm.vision.reconstruction_errors
+    salience_weight: float = bounded(
+        0
+    )  # 0: the paper's plain squared error; see wm.vision.reconstruction_errors
     batch_size: int = bounded(1, 65536)
     steps: int = bounded(1)
     learning_rate: float = bounded(0, 1, open_low=True)
@@ -55,7 +58,7 @@ class VisionSettings:
     seed: int = bounded(0, 2**31 - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MemorySettings:
     """M, the MDN-RNN (supplement A.2)."""
 
@@ -74,7 +77,7 @@ class MemorySettings:
     seed: int = bounded(0, 2**31 - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
     """The score of an agent or of the random policy in the real game (paper 3.1 and 4.3)."""
 
@@ -84,7 +87,7 @@ class EvaluationSettings:
     seed: int = bounded(0, 2**31 - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskSettings:
     """All that is set for one game."""
 
@@ -96,7 +99,7 @@ class TaskSettings:
     evaluation: EvaluationSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvolutionSettings:
     """CMA-ES over C's parameters (supplement A.4)."""
 
@@ -105,7 +108,9 @@ class EvolutionSettings:
     generations: int = bounded(1)
     sigma: float = bounded(0, open_low=True)  # initial step size
     covariance: str = among(*COVARIANCES)
-    patience: int = bounded(0)  # steps without progress after which an episode is stopped and charged; 0: none
+    patience: int = bounded(
+        0
+    )  # steps without progress after which an episode is stopped and charged; 0: none
     selection_every: int = bounded(1)  # generations
     selection_episodes: int = bounded(1)  # held-out episodes of the CMA mean and of the best candidate
     block: int = bounded(1, 1_000_000)  # episodes played side by side by one worker
@@ -113,7 +118,7 @@ class EvolutionSettings:
     seed: int = bounded(0, 2**31 - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentSettings:
     """A row of the paper's tables: what C reads, where it learns, how it is evolved."""
 
@@ -128,14 +133,14 @@ class AgentSettings:
     evolution: EvolutionSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     tasks: tuple[str, ...]
     games: Mapping[str, TaskSettings]
     agents: Mapping[str, AgentSettings]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskFacts:
     """What must be known of a game to check its settings without importing it (held equal by a test)."""
 
@@ -206,7 +211,9 @@ def read_agent(root: Where, name: Any, values: Any, games: Mapping[str, TaskSett
     for feature in agent.reads:
         check_choice(where / "reads", feature, FEATURES)
     if "z" not in agent.reads or len(set(agent.reads)) != len(agent.reads):
-        raise ValueError(f"{where / 'reads'} must list z and may list h and c, each once, not {list(agent.reads)}")
+        raise ValueError(
+            f"{where / 'reads'} must list z and may list h and c, each once, not {list(agent.reads)}"
+        )
     if agent.memory == "vision" and set(agent.reads) != {"z"}:
         raise ValueError(
             f"{where / 'reads'} lists {list(agent.reads)}, but with memory: vision the agent has no h or c; "
@@ -220,7 +227,7 @@ def read_agent(root: Where, name: Any, values: Any, games: Mapping[str, TaskSett
         )
     if agent.place == "dream" and agent.memory != "memory/trained":
         raise ValueError(
-            f"{where / 'memory'} is {agent.memory}, but an agent that learns in the dream needs memory/trained"
+            f"{where / 'memory'} is {agent.memory}; an agent that learns in the dream needs memory/trained"
         )
     if agent.evolution.patience and not (facts.has_idle_reward and agent.place == "reality"):
         raise ValueError(

@@ -41,8 +41,10 @@ class Vision(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 3, 6, stride=2),
         )
-        for convolutions in (self.encoder, self.decoder):
-            convolutions.to(memory_format=torch.channels_last)
+        for module in (*self.encoder, *self.decoder):
+            for tensor in module.parameters():
+                if tensor.dim() == 4:
+                    tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
     def initialise(self, seed: int) -> "Vision":
         """Draw all weights from the seed's stream (Glorot uniform, zero biases, as in the published code)."""
@@ -83,7 +85,7 @@ def sample(mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
 
 
 def divergence(mean: Tensor, logvar: Tensor, floor: float) -> Tensor:
-    """KL(q(z|x) || N(0, I)) of each frame, [B], not counted below `floor` nats per dimension (published code)."""
+    """KL(q(z|x) || N(0, I)) of each frame, [B]; below `floor` nats per dimension it counts as that."""
     nats = -0.5 * (1 + logvar - mean.square() - logvar.exp()).sum(1)
     return nats.clamp(min=floor * mean.shape[1])
 

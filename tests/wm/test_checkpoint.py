@@ -62,8 +62,6 @@ def test_other_code_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_digest_covers_code_that_computes_and_not_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import wm.__main__
-    import wm.vision
 
     names = {str(path.relative_to(code.ROOT)) for path in code.loaded()}
     assert "vision.py" in names and "__main__.py" not in names and "checkpoint.py" not in names

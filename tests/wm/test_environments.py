@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -31,7 +32,7 @@ def test_importing_the_package_imports_neither_torch_nor_a_game():
 @pytest.mark.parametrize("name", LATENT_IDS)
 @pytest.mark.filterwarnings("ignore:.*infinity:UserWarning", "ignore:.*Box action spaces:UserWarning")
 def test_latent_environments_pass_gymnasiums_check(data, name):
-    environment = gymnasium.make(name, data=data, render_mode="rgb_array")
+    environment: Any = gymnasium.make(name, data=data, render_mode="rgb_array")
     check_env(environment.unwrapped)
     z, info = environment.reset(seed=1)
     assert z.shape == (artifacts.LATENT,) and z.dtype == np.float32
@@ -47,7 +48,7 @@ def test_latent_environments_pass_gymnasiums_check(data, name):
 )
 @pytest.mark.filterwarnings("ignore:.*Box action spaces:UserWarning")
 def test_pixel_environments_pass_gymnasiums_check(name, renderer):
-    environment = gymnasium.make(f"wm/{name}Pixels-v0", renderer=renderer, render_mode="rgb_array")
+    environment: Any = gymnasium.make(f"wm/{name}Pixels-v0", renderer=renderer, render_mode="rgb_array")
     check_env(environment.unwrapped)
     frame, _ = environment.reset(seed=7)
     game = load_task(name.lower()).make_game(renderer or "native")
@@ -74,7 +75,7 @@ def test_latent_environment_plays_the_episode_of_its_seed(data):
 @pytest.mark.parametrize(("name", "steps"), [("wm/TakeCover-v0", 150), ("wm/TakeCoverDream-v0", 150)])
 def test_a_batch_is_what_single_environments_are(data, name, steps):
     """Against Gymnasium's own vector environment; Take Cover's episodes end often when nobody moves away."""
-    batched = gymnasium.make_vec(name, num_envs=3, data=data, render_mode="rgb_array")
+    batched: Any = gymnasium.make_vec(name, num_envs=3, data=data, render_mode="rgb_array")
     assert type(batched).__name__.endswith("VectorEnv") and batched.num_envs == 3
     assert batched.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
     single = SyncVectorEnv(
@@ -108,7 +109,7 @@ def test_a_batch_is_what_single_environments_are(data, name, steps):
 
 
 def test_seeds_may_be_listed(data):
-    batched = gymnasium.make_vec("wm/TakeCoverDream-v0", num_envs=2, data=data)
+    batched: Any = gymnasium.make_vec("wm/TakeCoverDream-v0", num_envs=2, data=data)
     listed, _ = batched.reset(seed=[8, 7])
     counted, _ = batched.reset(seed=7)
     assert np.array_equal(listed[0], counted[1]) and np.array_equal(listed[1], counted[0])

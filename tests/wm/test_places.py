@@ -24,6 +24,7 @@ class Scripted:
         self.scripts = scripts
         self.horizon = horizon
         self.actions: list[np.ndarray] = []
+        self.terminations = np.zeros(0, bool)
 
     def reset(self, seeds) -> Features:
         self.rows = list(seeds)
@@ -41,6 +42,15 @@ class Scripted:
     def keep(self, live) -> Features:
         self.rows = [row for row, stays in zip(self.rows, live, strict=True) if stays]
         return self._features()
+
+    def restart(self, done, seeds) -> Features:
+        raise AssertionError("episodes that are played are not restarted")
+
+    def frames(self) -> np.ndarray:
+        raise AssertionError("C does not look at frames")
+
+    def close(self) -> None:
+        pass
 
     def _features(self) -> Features:
         z = torch.tensor(self.rows, dtype=torch.float32)[:, None]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,7 @@ def drive(task: Task, steps: int, rows: int) -> np.ndarray:
     return np.array([[policy.act() for policy in policies] for _ in range(steps)])
 
 
-def plain_episode(
-    task: Task, memory: Memory | None, seed: int, actions: np.ndarray
-) -> list[dict[str, object]]:
+def plain_episode(task: Task, memory: Memory | None, seed: int, actions: np.ndarray) -> list[dict[str, Any]]:
     """One episode alone, written out: what is seen, drawn, remembered and rewarded at every step."""
     vision = artifacts.vision()
     game = task.make_game(RENDERERS[task.name])
@@ -143,7 +143,8 @@ def test_games_are_made_when_needed_and_closed():
             made.append(renderer)
             return Toy()
 
-    games = Games(ToyTask(), "plain")
+    task: Any = ToyTask()
+    games = Games(task, "plain")
     taken = games.take(2)
     games.give(taken[:1])
     assert taken[0] in games.take(2) and made == ["plain"] * 3

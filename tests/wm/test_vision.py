@@ -24,7 +24,7 @@ def test_it_encodes_and_decodes_frames() -> None:
     assert mean.shape == logvar.shape == (3, 32)
     pictures = vision.decode(mean)
     assert pictures.shape == FRAMES.shape
-    assert 0 <= pictures.min() and pictures.max() <= 1
+    assert pictures.min() >= 0 and pictures.max() <= 1
 
 
 def test_the_first_layer_of_the_decoder_is_the_transposed_convolution() -> None:

@@ -45,7 +45,9 @@ def run(task_name: str) -> None:
             weights.save(folder / paths.WEIGHTS, memory.state_dict())
             save_starts(folder / STARTS, starts)
             write_curve(folder, task, curve)
-            frames = calibration.film(memory, vision, *film_episode(stores, task), settings.seed, settings.precision)
+            frames = calibration.film(
+                memory, vision, *film_episode(stores, task), settings.seed, settings.precision
+            )
             plots.save_sheet(folder / "dream.png", [f[::FILM_STRIDE][:FILM_STEPS] for f in frames])
             files.write_json(folder / paths.METRICS, metrics(task, game, memory, starts, stores, curve))
 
@@ -112,7 +114,9 @@ def losses_of(
 
 def write_curve(folder: Path, task: Task, curve: list[dict[str, float]]) -> None:
     files.write_text(folder / "losses.csv", pd.DataFrame(curve).to_csv(index=False, float_format="%.6g"))
-    plots.save_losses(folder / "losses.png", f"M, {task.name}", curve, ["nll", "end"] if task.ends else ["nll"])
+    plots.save_losses(
+        folder / "losses.png", f"M, {task.name}", curve, ["nll", "end"] if task.ends else ["nll"]
+    )
 
 
 def film_episode(stores: Sequence[Store], task: Task) -> tuple[np.ndarray, np.ndarray]:

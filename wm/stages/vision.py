@@ -62,7 +62,11 @@ def losses_of(vision: Vision, settings: VisionSettings, frames: np.ndarray, nois
         logits = vision.logits(z)
     plain, weighted = reconstruction_errors(logits, scale(pixels), settings.salience_weight)
     kl = divergence(mean, logvar, settings.kl_floor).mean()
-    return {"loss": weighted.mean() + kl, "reconstruction_error": plain.mean().detach(), "divergence": kl.detach()}
+    return {
+        "loss": weighted.mean() + kl,
+        "reconstruction_error": plain.mean().detach(),
+        "divergence": kl.detach(),
+    }
 
 
 def write(task: str, vision: Vision, curve: list[dict[str, float]], frames: np.ndarray) -> None:
@@ -74,7 +78,9 @@ def write(task: str, vision: Vision, curve: list[dict[str, float]], frames: np.n
         plots.save_sheet(folder / "reconstructions.png", [frames, reconstruct(vision, frames)])
         last = curve[-1]
         names = ("held_out_reconstruction_error", "held_out_divergence", "train_reconstruction_error")
-        files.write_json(folder / paths.METRICS, {name.removeprefix("held_out_"): last[name] for name in names})
+        files.write_json(
+            folder / paths.METRICS, {name.removeprefix("held_out_"): last[name] for name in names}
+        )
 
 
 @torch.no_grad()

@@ -59,7 +59,7 @@ def test_killed_and_resumed_it_writes_the_same_bytes(folder: Path) -> None:
     prepare(folder, "takecover", 1)
     memory.run("takecover")
     expected = digests(paths.memory("takecover"))
-    log = kill_and_resume(folder, "memory", "takecover", checkpoints=7, workers=1)
+    log = kill_and_resume(folder, "memory", "takecover", saves=7, workers=1)
     assert "resumed at" in log
     assert digests(paths.memory("takecover")) == expected
 

@@ -211,9 +211,7 @@ def test_a_full_disk_fails_cleanly_and_the_recording_goes_on(
     assert content(part(fake)) == expected
 
 
-def test_bytes_do_not_depend_on_the_number_of_workers(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_do_not_depend_on_the_number_of_workers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the real game, in real processes."""
     results = []
     for workers in ("1", "2", "3"):

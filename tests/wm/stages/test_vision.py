@@ -39,7 +39,7 @@ def test_it_writes_weights_losses_and_reconstructions(folder: Path) -> None:
 def test_killed_and_resumed_it_writes_the_same_bytes(folder: Path) -> None:
     vision.run("carracing")
     expected = digests(folder / paths.vision("carracing"))
-    log = kill_and_resume(folder, "vision", "carracing", checkpoints=5, workers=1)
+    log = kill_and_resume(folder, "vision", "carracing", saves=5, workers=1)
     assert "resumed at" in log
     assert digests(folder / paths.vision("carracing")) == expected
 

@@ -25,6 +25,7 @@ def stock_frame(observation: np.ndarray) -> np.ndarray:
 
 def state(env: CarRacing) -> tuple:
     """Everything that moves."""
+    assert env.car is not None
     bodies = [env.car.hull, *env.car.wheels]
     motion = [(*b.position, b.angle, *b.linearVelocity, b.angularVelocity) for b in bodies]
     return motion, [(w.phase, w.omega, w.gas, w.brake) for w in env.car.wheels], env.tile_visited_count, env.t
@@ -35,7 +36,9 @@ def drive(seed: int, wild: bool) -> Policy:
     return TASK.random_policy(generator) if wild else TASK.data_policy(generator, 12)
 
 
-def follow(renderer: str, seed: int, steps: int, looks: range, wild: bool = False) -> list[np.ndarray]:
+def follow(
+    renderer: str, seed: int, steps: int, looks: range, wild: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Drive gymnasium's own environment and a game side by side; both's frames at the steps `looks`.
 
     Away from `looks` the stock environment does not draw, which takes nearly all of its time.
@@ -88,6 +91,7 @@ def test_exact_gives_the_stock_pixels_beyond_the_edge_of_the_field():
     poses = [(330, 330, 0.3), (-332, 10, 2.0), (5, -333, np.pi / 2), (330, -300, -4.0), (0, 0, 0.0)]
     for x, y, angle in poses:
         for env in (real, game._env):
+            assert env.car is not None
             env.car.hull.position, env.car.hull.angle = (x, y), angle
         still = np.zeros(3, np.float32)
         np.testing.assert_array_equal(game.step(still)[0], stock_frame(real.step(still)[0]))
@@ -141,7 +145,7 @@ def test_squash_is_the_published_code():
     action = TASK.squash(raw)
     assert action.dtype == np.float32
     np.testing.assert_allclose(action, expected, atol=1e-7)
-    middle = np.broadcast_to(np.float32([0, 0.5, 0]), (2, 5, 3))
+    middle = np.broadcast_to(np.array([0, 0.5, 0], np.float32), (2, 5, 3))
     np.testing.assert_array_equal(TASK.squash(np.zeros((2, 5, 3))), middle)
 
 
@@ -157,7 +161,7 @@ def test_policies_repeat_themselves_and_keep_to_the_action_space(seed):
 
 def test_the_action_space_is_the_stock_one():
     assert TASK.action_space == CarRacing().action_space
-    np.testing.assert_array_equal(TASK.from_space([0.5, 1, 0]), np.float32([0.5, 1, 0]))
+    np.testing.assert_array_equal(TASK.from_space([0.5, 1, 0]), np.array([0.5, 1, 0], np.float32))
 
 
 # The primitives one by one.

@@ -1,11 +1,15 @@
 """CarRacing: gymnasium's `CarRacing` as the paper's agent plays it (section 3, supplement A.1)."""
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
-from gymnasium import Env, spaces
+from gymnasium import spaces
 
 from wm.tasks import Game, Task
+
+if TYPE_CHECKING:
+    from gymnasium.envs.box2d.car_racing import CarRacing
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no display is ever opened
@@ -49,7 +53,7 @@ class CarRacingGame:
         self._env.close()
 
 
-def _environment(renderer: str) -> Env:
+def _environment(renderer: str) -> "CarRacing":
     from wm.tasks.carracing import render as drawing
 
     if renderer == "stock":
