@@ -1,6 +1,7 @@
 """Presets: complete sets of values that `wm preset` writes into `params.yaml`, its comments kept."""
 
 import io
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,9 @@ from wm.reading import nearest, read_yaml
 from wm.settings import read_settings
 
 PRESETS = ("smoke", "laptop", "paper")
+
+REMARK = re.compile(r"(?<=\S) +# ")
+"""What stands before a remark behind a value, which would otherwise keep its column."""
 
 
 def read_preset(name: str) -> CommentedMap:
@@ -32,10 +36,11 @@ def write_preset(name: str, path: Path = paths.PARAMS) -> None:
     read_yaml(path)  # for its messages
     present = round_trip().load(path.read_text())
     merge(present, preset)
-    text = io.StringIO()
-    round_trip().dump(present, text)
-    read_settings(YAML(typ="safe").load(text.getvalue()))
-    files.write_text(path, text.getvalue())
+    written = io.StringIO()
+    round_trip().dump(present, written)
+    text = REMARK.sub("  # ", written.getvalue())
+    read_settings(YAML(typ="safe").load(text))
+    files.write_text(path, text)
 
 
 def round_trip() -> YAML:
