@@ -3,13 +3,15 @@
 Shapes: B episodes, T steps, Z latent, A action.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from wm import devices, mixture, seeds
 from wm.dream import Dream, Starts
 from wm.memory import Memory
-from wm.tasks import Task
+from wm.tasks import Task, turn
 from wm.vision import Vision
 
 FILM_WARM_UP = 32
@@ -20,7 +22,7 @@ def survival(
     task: Task,
     memory: Memory,
     starts: Starts,
-    persistence: int,
+    persistences: Sequence[int],
     episodes: int,
     seed: int,
     precision: str,
@@ -28,7 +30,10 @@ def survival(
     """Lengths int64 [episodes] of the data policy's dreams at temperature 1."""
     dream = Dream(task, memory, starts, 1.0, precision)
     names = [seeds.integer(seed, "calibration", i) for i in range(episodes)]
-    policies = [task.data_policy(seeds.generator(name, "policy"), persistence) for name in names]
+    policies = [
+        task.data_policy(seeds.generator(name, "policy"), turn(persistences, i))
+        for i, name in enumerate(names)
+    ]
     lengths = np.zeros(episodes, np.int64)
     rows = np.arange(episodes)
     dream.reset(names)

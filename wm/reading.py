@@ -81,8 +81,12 @@ def convert(value: Any, kind: Any, spec: Field[Any], where: Where) -> Any:
         item = get_args(kind)[0]
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list, not {value!r}")
-        return tuple(scalar(v, item, where) for v in value)
-    result = scalar(value, kind, where)
+        return tuple(checked(scalar(v, item, where), spec, where) for v in value)
+    return checked(scalar(value, kind, where), spec, where)
+
+
+def checked(result: Any, spec: Field[Any], where: Where) -> Any:
+    """`result`, held against the choices or the range in the field's metadata."""
     if "choices" in spec.metadata:
         check_choice(where, result, spec.metadata["choices"])
     if "low" in spec.metadata:

@@ -21,10 +21,14 @@ SIDE_BY_SIDE = 2
 
 @dataclass(frozen=True)
 class Start:
-    """All that determines an episode of a blind policy: the game's seed, and the policy's stream."""
+    """All that determines an episode of a blind policy: the game's seed, the policy's stream and kind.
+
+    The data policy keeps to an action for about `persistence` steps; None: the random policy.
+    """
 
     game: int
     policy: np.random.SeedSequence
+    persistence: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,19 @@ class Score:
     steps: int
 
 
-def start(seed: int, *names: str | int) -> Start:
+def start(persistence: int | None, seed: int, *names: str | int) -> Start:
     """The episode called `names` under `seed`: the streams "game" and "policy" of that name."""
-    return Start(seeds.integer(seed, "game", *names), seeds.sequence(seed, "policy", *names))
+    return Start(seeds.integer(seed, "game", *names), seeds.sequence(seed, "policy", *names), persistence)
 
 
-def play_blind(
-    task_name: str, renderer: str, persistence: int, folder: Path, starts: Sequence[Start]
-) -> list[Episode]:
-    """Record an episode of the data policy per start, in order; frames go to files in `folder`."""
-    return [take.episode() for take in play(task_name, renderer, persistence, starts, folder)]
+def play_blind(task_name: str, renderer: str, folder: Path, starts: Sequence[Start]) -> list[Episode]:
+    """Record an episode per start, in order; frames go to files in `folder`."""
+    return [take.episode() for take in play(task_name, renderer, starts, folder)]
 
 
 def score_blind(task_name: str, renderer: str, starts: Sequence[Start]) -> list[Score]:
     """The same episodes' scores; nothing else of them is kept."""
-    return [Score(take.score, take.steps) for take in play(task_name, renderer, None, starts, None)]
+    return [Score(take.score, take.steps) for take in play(task_name, renderer, starts, None)]
 
 
 class Take:
@@ -120,13 +122,8 @@ def write_all(file: int, frame: np.ndarray) -> None:
         left = left[os.write(file, left) :]
 
 
-def play(
-    task_name: str, renderer: str, persistence: int | None, starts: Sequence[Start], folder: Path | None
-) -> list[Take]:
-    """All episodes to their ends, of the data policy or, without `persistence`, of the random one.
-
-    A game that is done takes the next start.
-    """
+def play(task_name: str, renderer: str, starts: Sequence[Start], folder: Path | None) -> list[Take]:
+    """All episodes to their ends; a game that is done takes the next start."""
     task = load_task(task_name)
     waiting = iter(starts)
     takes: list[Take] = []
@@ -136,10 +133,10 @@ def play(
         if begin is None:
             return None
         generator = np.random.Generator(np.random.PCG64(begin.policy))
-        if persistence is None:
+        if begin.persistence is None:
             policy = task.random_policy(generator)
         else:
-            policy = task.data_policy(generator, persistence)
+            policy = task.data_policy(generator, begin.persistence)
         takes.append(Take(game, policy, begin.game, folder))
         return takes[-1]
 

@@ -36,7 +36,7 @@ class RolloutsSettings:
 
     episodes: int = bounded(2, 1_000_000)  # kept, per part; the last tenth of a part (at least 1) is held out
     block: int = bounded(1, 1024)  # episodes played side by side by one worker
-    persistence: int = bounded(1, 10_000)  # steps over which the data policy keeps to an action
+    persistence: tuple[int, ...] = bounded(1, 10_000)  # steps over which the data policy keeps to an action
     seed: int = bounded(0, 2**31 - 1)
 
 
@@ -182,6 +182,8 @@ def read_task(root: Where, name: str, values: Any) -> TaskSettings:
         raise ValueError(
             f"{where / 'parts'} must list different numbers from 0 up, at least one, not {list(task.parts)}"
         )
+    if not task.rollouts.persistence:
+        raise ValueError(f"{where / 'rollouts' / 'persistence'} must list at least one number of steps")
     check_choice(where / "renderer", task.renderer, facts.renderers)
     check_choice(where / "evaluation" / "renderer", task.evaluation.renderer, facts.renderers)
     if not facts.ends:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,7 +64,12 @@ def fresh_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def starts(count: int) -> list[Start]:
-    return [start(3, "fake", "rollouts", 0, index) for index in range(count)]
+    return [start(10, 3, "fake", "rollouts", 0, index) for index in range(count)]
+
+
+def randomly(begins: list[Start]) -> list[Start]:
+    """The same episodes, played by the random policy."""
+    return [replace(begin, persistence=None) for begin in begins]
 
 
 def plain_episode(begin: Start, policy: FakePolicy) -> dict[str, np.ndarray]:
@@ -87,8 +93,8 @@ def test_episodes_are_those_of_a_plain_loop(
     monkeypatch.setattr(recording, "SIDE_BY_SIDE", side_by_side)
     begins = starts(9)
     FakeGame.made = 0
-    episodes = play_blind("fake", "any", 10, tmp_path, begins)
-    play_blind("fake", "any", 10, tmp_path, begins[:2])
+    episodes = play_blind("fake", "any", tmp_path, begins)
+    play_blind("fake", "any", tmp_path, begins[:2])
     assert FakeGame.made == side_by_side
     assert len({len(episode) for episode in episodes}) > 3
     for begin, episode in zip(begins, episodes, strict=True):
@@ -102,7 +108,7 @@ def test_episodes_are_those_of_a_plain_loop(
 
 
 def test_scores_are_those_of_the_episodes() -> None:
-    scores = score_blind("fake", "any", starts(6))
+    scores = score_blind("fake", "any", randomly(starts(6)))
     for begin, score in zip(starts(6), scores, strict=True):
         plain = plain_episode(begin, FakePolicy(np.random.Generator(np.random.PCG64(begin.policy)), 5.0))
         assert score.steps == len(plain["rewards"])
@@ -110,7 +116,7 @@ def test_scores_are_those_of_the_episodes() -> None:
 
 
 def test_nothing_is_left_of_forgotten_episodes(tmp_path: Path) -> None:
-    episodes = play_blind("fake", "any", 10, tmp_path, starts(3))
+    episodes = play_blind("fake", "any", tmp_path, starts(3))
     assert len(list(tmp_path.iterdir())) == 3
     for episode in episodes:
         episode.forget()
@@ -119,15 +125,15 @@ def test_nothing_is_left_of_forgotten_episodes(tmp_path: Path) -> None:
 
 
 def test_an_episode_does_not_depend_on_its_block(tmp_path: Path) -> None:
-    whole = play_blind("fake", "any", 10, tmp_path, starts(6))
-    again = play_blind("fake", "any", 10, tmp_path, starts(6)[4:])
+    whole = play_blind("fake", "any", tmp_path, starts(6))
+    again = play_blind("fake", "any", tmp_path, starts(6)[4:])
     for one, other in zip(whole[4:], again, strict=True):
         np.testing.assert_array_equal(one.frames(), other.frames())
         np.testing.assert_array_equal(one.actions, other.actions)
 
 
 def test_game_and_policy_have_streams_of_their_own() -> None:
-    begin = start(3, "fake", "rollouts", 0, 1)
+    begin = start(10, 3, "fake", "rollouts", 0, 1)
     assert begin.game == seeds.integer(3, "game", "fake", "rollouts", 0, 1)
     drawn = np.random.Generator(np.random.PCG64(begin.policy)).random(3)
     np.testing.assert_array_equal(drawn, seeds.generator(3, "policy", "fake", "rollouts", 0, 1).random(3))
@@ -135,8 +141,8 @@ def test_game_and_policy_have_streams_of_their_own() -> None:
 
 def test_take_cover_is_recorded_as_a_plain_loop_plays_it(tmp_path: Path) -> None:
     task = load_task("takecover")
-    begins = [start(1, "takecover", index) for index in range(3)]
-    episodes = play_blind("takecover", "native", 10, tmp_path, begins)
+    begins = [start(10, 1, "takecover", index) for index in range(3)]
+    episodes = play_blind("takecover", "native", tmp_path, begins)
     game = task.make_game("native")
     for begin, episode in zip(begins, episodes, strict=True):
         policy = task.data_policy(np.random.Generator(np.random.PCG64(begin.policy)), 10)

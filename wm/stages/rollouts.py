@@ -16,7 +16,7 @@ from wm.episodes import ROLLOUTS, Writer, check_files, publish
 from wm.reading import read_yaml
 from wm.recording import Episode, Start, play_blind, start
 from wm.settings import RolloutsSettings, read_settings
-from wm.tasks import Task, load_task
+from wm.tasks import Task, load_task, turn
 from wm.workers import Workers
 
 
@@ -56,7 +56,7 @@ def record(
     takes = checkpoint.folder / "takes"  # of episodes not yet in the store; what a killed run left goes
     shutil.rmtree(takes, ignore_errors=True)
     takes.mkdir()
-    play = partial(play_blind, task.name, renderer, settings.persistence, takes)
+    play = partial(play_blind, task.name, renderer, takes)
     blocks = attempts(task, part, settings, at["block"])
     title = f"rollouts {task.name} {part}"
     with progress.bar(title, settings.episodes, "episodes", at["kept"]) as bar, Workers() as workers:
@@ -77,7 +77,8 @@ def attempts(task: Task, part: int, settings: RolloutsSettings, first: int) -> I
     """Blocks of attempts without end, from block `first` on."""
     for block in count(first):
         indices = range(block * settings.block, (block + 1) * settings.block)
-        yield [start(settings.seed, task.name, "rollouts", part, index) for index in indices]
+        names = (task.name, "rollouts", part)
+        yield [start(turn(settings.persistence, i), settings.seed, *names, i) for i in indices]
 
 
 def keep(

@@ -1,7 +1,7 @@
 """The games as small objects: what differs between them lives in `wm/tasks/` and nowhere else."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +63,11 @@ class Task:
     random_policy: Callable[[np.random.Generator], Policy]
     action_space: gymnasium.Space
     from_space: Callable[[object], np.ndarray]  # an element of action_space -> float32 [A]
+
+
+def turn(persistences: Sequence[int], index: int) -> int:
+    """The persistence of the data policy in an episode: the episodes take turns."""
+    return persistences[index % len(persistences)]
 
 
 def load_task(name: str) -> Task:
