@@ -53,7 +53,8 @@ def test_a_comment_in_the_command_line_or_the_readme_runs_nothing(copy: Clone) -
 def test_another_temperature_runs_its_agent_and_the_tables(copy: Clone) -> None:
     text = copy.run("dvc", "exp", "run", "--set-param", "agents.takecover.temperature=1.3")
     assert stages_run(text) == ["controller@takecover", "evaluation@takecover", "tables"]
-    values = json.loads(copy.run("dvc", "metrics", "diff", "--json"))["data/tables/scores.json"]
+    changes = json.loads(copy.run("dvc", "metrics", "diff", "--json"))
+    values = changes.get("data/tables/scores.json", {})
     assert set(values) <= {
         "takecover.mean",
         "takecover.std",
