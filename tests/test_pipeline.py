@@ -63,7 +63,7 @@ def test_another_temperature_runs_its_agent_and_the_tables(copy: Clone) -> None:
     }
     copy.environment["COLUMNS"] = "120"  # a screen
     table = copy.run(*compare())
-    assert "agents.takecover.temperature" in table and "takecover.virtual_mean" in table
+    assert "agents.takecover.temperature" in table and "1.15" in table and "1.3" in table
     assert "…" not in table
 
 
