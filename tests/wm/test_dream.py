@@ -105,7 +105,7 @@ def test_it_shows_what_v_makes_of_z() -> None:
 def test_starts_come_back_and_another_latent_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths, "DATA", tmp_path)
+    monkeypatch.chdir(tmp_path)
     paths.memory("takecover").mkdir(parents=True)
     save_starts(paths.memory("takecover") / STARTS, FIRSTS)
     loaded = load_starts("takecover", 6)

@@ -68,7 +68,7 @@ def test_salience_weighs_what_is_rare_at_its_place() -> None:
 def test_saved_weights_come_back_and_another_latent_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths, "DATA", tmp_path)
+    monkeypatch.chdir(tmp_path)
     vision = Vision(8).initialise(3)
     paths.vision("carracing").mkdir(parents=True)
     weights.save(paths.vision("carracing") / paths.WEIGHTS, vision.state_dict())

@@ -292,6 +292,7 @@ def test_foreign_segments_are_swept_only_when_unused(tmp_path):
 
 
 PARENT = """
+    import signal
     import sys
     from functools import partial
     from pathlib import Path
@@ -299,6 +300,7 @@ PARENT = """
     from wm.workers import Workers
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         with Workers(2) as pool:
             list(pool.map(partial(play_on, Path(sys.argv[1])), range(4)))
 """

@@ -32,7 +32,12 @@ class Killed(BaseException):
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with few, short episodes in params.yaml and a state folder of its own."""
     values = YAML(typ="safe").load(SMOKE)
-    values["takecover"]["rollouts"] = {"episodes": EPISODES, "block": BLOCK, "seed": 4}
+    values["takecover"]["rollouts"] = {
+        "episodes": EPISODES,
+        "block": BLOCK,
+        "persistence": [10],
+        "seed": 4,
+    }
     values["takecover"]["parts"] = [0, 1]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WM_STATE", str(tmp_path / "state"))
@@ -110,7 +115,7 @@ def test_the_first_long_episodes_are_kept_in_order(fake: Path) -> None:
     store = open_store(part(fake))
     lengths, frames, tried = [], [], 0
     while len(lengths) < EPISODES:
-        begin = recording.start(4, "takecover", "rollouts", 0, tried)
+        begin = recording.start(10, 4, "takecover", "rollouts", 0, tried)
         tried += 1
         game = FakeGame()
         first = game.reset(begin.game)
@@ -162,7 +167,7 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(
     monkeypatch.setattr(rollouts, "Workers", Counting)
     rollouts.run("takecover", 0)
     assert content(part(fake)) == expected
-    assert played[0][0].game == recording.start(4, "takecover", "rollouts", 0, blocks * BLOCK).game
+    assert played[0][0].game == recording.start(10, 4, "takecover", "rollouts", 0, blocks * BLOCK).game
 
 
 def test_what_was_recorded_is_not_recorded_again(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
