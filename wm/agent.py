@@ -10,7 +10,8 @@ from wm.blocks import Block, Scores
 from wm.controller import ControllerShape, input_size
 from wm.dream import Dream, load_starts
 from wm.memory import load_memory
-from wm.places import Place, Reader, play
+from wm.places import Place
+from wm.playing import Reader, play
 from wm.reality import Reality
 from wm.settings import AgentSettings, TaskSettings
 from wm.tasks import load_task

@@ -71,9 +71,4 @@ def film(
         normal = torch.from_numpy(draws.standard_normal((1, z.shape[1]), np.float32)).to(device)
         z = mixture.sample(expected, 1.0, uniform, normal)
         dreamt.append(z)
-    return picture(vision, real[FILM_WARM_UP:]), picture(vision, torch.cat(dreamt))
-
-
-def picture(vision: Vision, z: torch.Tensor) -> np.ndarray:
-    """V's frames of z [B, Z], uint8 [B, 64, 64, 3]."""
-    return (vision.decode(z) * 255).round().to(torch.uint8).cpu().numpy()
+    return vision.picture(real[FILM_WARM_UP:]), vision.picture(torch.cat(dreamt))

@@ -116,7 +116,7 @@ class Dream:
     def frames(self) -> np.ndarray:
         """V's picture of each z, uint8 [B, 64, 64, 3]."""
         assert self.vision is not None, "a dream that is watched needs vision"
-        return (self.vision.decode(self.z) * 255).round().to(torch.uint8).cpu().numpy()
+        return self.vision.picture(self.z)
 
     def close(self) -> None:
         """Nothing to end."""

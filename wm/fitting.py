@@ -1,7 +1,7 @@
 """The fitting loop that V and M share: exact to resume, its batches and noise functions of the step alone."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -33,6 +33,12 @@ def noise_source(device: torch.device, seed: int, name: str, step: int) -> torch
 def rate(first: float, last: float, step: int, steps: int) -> float:
     """The learning rate of a step: exponential decay from `first` to `last`."""
     return first * (last / first) ** (step / steps)
+
+
+def averages(rows: Iterable[Losses]) -> dict[str, float]:
+    """The mean of each loss over batches."""
+    listed = list(rows)
+    return {name: sum(float(row[name]) for row in listed) / len(listed) for name in listed[0]}
 
 
 class Fit:

@@ -43,12 +43,7 @@ class Memory(nn.Module):
 
     def initialise(self, seed: int) -> "Memory":
         """Draw all weights from the seed's stream (Glorot uniform, zero biases, forget gates open by 1)."""
-        stream = torch.Generator().manual_seed(seed)
-        for tensor in self.parameters():
-            if tensor.dim() > 1:
-                nn.init.xavier_uniform_(tensor, generator=stream)
-            else:
-                nn.init.zeros_(tensor)
+        weights.draw(self, seed)
         with torch.no_grad():
             self.lstm.get_parameter("bias_ih_l0")[self.hidden_size : 2 * self.hidden_size] = 1.0
         return self

@@ -13,7 +13,8 @@ def sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
     """
     words = [zlib.crc32(name.encode()) if isinstance(name, str) else name for name in names]
     kinds = [int(isinstance(name, str)) for name in names]  # a word never equals an index
-    return np.random.SeedSequence([seed, *(v for pair in zip(kinds, words, strict=True) for v in pair)])
+    pairs = (value for pair in zip(kinds, words, strict=True) for value in pair)
+    return np.random.SeedSequence([seed, len(names), *pairs])  # NumPy takes trailing zeros for nothing
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:

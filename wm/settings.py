@@ -163,8 +163,11 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
         raise ValueError(f"params.yaml: tasks must be a list of {', '.join(FACTS)}, not {tasks!r}")
     for name in tasks:
         check_choice(root / "tasks", name, tuple(FACTS))
-    if len(set(tasks)) != len(tasks):
-        raise ValueError(f"params.yaml: tasks lists a task twice: {tasks}")
+    if sorted(tasks) != sorted(FACTS):
+        raise ValueError(
+            f"params.yaml: tasks must list each of {', '.join(FACTS)} once (dvc.yaml has stages of all), "
+            f"not {tasks}"
+        )
     root.check_keys(values, required=("tasks", *tasks, "agents"))
     games = {name: read_task(root, name, values[name]) for name in tasks}
     agents_values = values["agents"]
@@ -206,6 +209,10 @@ def read_agent(root: Where, name: Any, values: Any, games: Mapping[str, TaskSett
         raise ValueError(
             f"{root}: the agent's name {name!r} must be lower-case letters and digits in words joined by "
             "dashes, such as carracing-z (DVC cannot address others)"
+        )
+    if name in (reserved := {f"{task}-random" for task in FACTS}):
+        raise ValueError(
+            f"{root}: {name} is the random policy's name; {', '.join(sorted(reserved))} are taken"
         )
     where = root / name
     agent = build(AgentSettings, values, where)

@@ -5,6 +5,7 @@ Shapes: B batch, Z latent. Frames are uint8 [B, 64, 64, 3] outside, float [B, 3,
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,12 +49,7 @@ class Vision(nn.Module):
 
     def initialise(self, seed: int) -> "Vision":
         """Draw all weights from the seed's stream (Glorot uniform, zero biases, as in the published code)."""
-        stream = torch.Generator().manual_seed(seed)
-        for tensor in self.parameters():
-            if tensor.dim() > 1:
-                nn.init.xavier_uniform_(tensor, generator=stream)
-            else:
-                nn.init.zeros_(tensor)
+        weights.draw(self, seed)
         return self
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,6 +60,10 @@ class Vision(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """The frames that z [B, Z] stands for, float32 [B, 64, 64, 3] in 0..1."""
         return torch.sigmoid(self.logits(z).float()).permute(0, 2, 3, 1)
+
+    def picture(self, z: Tensor) -> np.ndarray:
+        """`decode` as frames are kept: uint8 [B, 64, 64, 3]."""
+        return (self.decode(z) * 255).round().to(torch.uint8).cpu().numpy()
 
     def logits(self, z: Tensor) -> Tensor:
         """The decoder before its sigmoid, [B, 3, 64, 64]."""

@@ -1,4 +1,4 @@
-"""Weights as safetensors: the same bytes whatever the file's name, nothing executed on load."""
+"""Weights: drawn from a seed; kept as safetensors, the same bytes whatever the file's name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,16 @@ import safetensors.torch
 import torch
 
 from wm import files
+
+
+def draw(module: torch.nn.Module, seed: int) -> None:
+    """Fill a module from the seed's stream: matrices Glorot uniform, vectors zero (published code)."""
+    stream = torch.Generator().manual_seed(seed)
+    for tensor in module.parameters():
+        if tensor.dim() > 1:
+            torch.nn.init.xavier_uniform_(tensor, generator=stream)
+        else:
+            torch.nn.init.zeros_(tensor)
 
 
 def save(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

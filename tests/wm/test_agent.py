@@ -9,7 +9,7 @@ from wm import agent as agents
 from wm import files, paths
 from wm.blocks import cut
 from wm.dream import Dream
-from wm.places import play
+from wm.playing import play
 from wm.reading import read_yaml
 from wm.reality import Reality
 from wm.settings import read_settings

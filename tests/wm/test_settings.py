@@ -178,6 +178,18 @@ def test_a_learning_rate_falls() -> None:
     )
 
 
+@pytest.mark.parametrize("tasks", [["carracing"], ["carracing", "carracing", "takecover"], [], "takecover"])
+def test_every_game_is_listed_once(tasks: Any) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml: tasks"):
+        read_settings(changed(("tasks",), tasks))
+
+
+@pytest.mark.parametrize("name", ["carracing-random", "takecover-random"])
+def test_the_random_policys_names_are_taken(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is the random policy's name"):
+        read_settings(changed(("agents", name), VALUES["agents"]["carracing"]))
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_known_of_a_game_without_importing_it_is_true(name: str) -> None:
     task, facts = load_task(name), FACTS[name]

@@ -75,7 +75,7 @@ def train(
             noise = fitting.noise_source(device, settings.seed, "memory held out", window)
             row, state = losses_of(memory, settings, held_out.batch(window), state, noise)
             rows.append(row)
-        return {name: float(sum(float(row[name]) for row in rows) / len(rows)) for name in rows[0]}
+        return fitting.averages(rows)
 
     fit = Fit(f"memory {task.name}", memory, losses, judge, checkpoint, carried)
     fit.run(settings.steps, settings.learning_rate, settings.final_learning_rate, settings.gradient_clip)

@@ -34,11 +34,10 @@ def run(task: str) -> None:
         return losses_of(vision, settings, batches.batch(step), noise(step, "train"))
 
     def judge() -> dict[str, float]:
-        rows = [
+        return fitting.averages(
             losses_of(vision, settings, held_out.batch(i), noise(i, "held out"))
             for i in range(JUDGED_BATCHES)
-        ]
-        return {name: float(sum(float(row[name]) for row in rows) / len(rows)) for name in rows[0]}
+        )
 
     def noise(step: int, name: str) -> torch.Generator:
         return fitting.noise_source(device, settings.seed, f"vision {name}", step)
@@ -89,4 +88,4 @@ def reconstruct(vision: Vision, frames: np.ndarray) -> np.ndarray:
     vision.eval()
     device = next(vision.parameters()).device
     mean, _ = vision.encode(torch.from_numpy(frames).to(device))
-    return (vision.decode(mean) * 255).round().to(torch.uint8).cpu().numpy()
+    return vision.picture(mean)

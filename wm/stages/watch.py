@@ -10,7 +10,8 @@ from PIL import Image
 from wm import agent as agents
 from wm import paths, progress, seeds
 from wm.controller import Controllers, load_controller
-from wm.places import Features, Place, Reader
+from wm.places import Features, Place
+from wm.playing import Reader
 from wm.reading import read_yaml
 from wm.reality import Reality
 from wm.settings import AgentSettings, read_settings
@@ -60,7 +61,7 @@ def film(world: Place, reader: Reader, parameters: np.ndarray, steps: int, seed:
     frames = [picture(world, features)]
     with progress.bar("watch", steps, "steps") as bar:
         while not done and len(frames) < steps:
-            raw = controllers.act(features.read(reader.reads))
+            raw = controllers.act(reader.inputs(features))
             features, _, dones = world.step(world.task.squash(raw.cpu().numpy()))
             frames.append(picture(world, features))
             done = bool(dones[0])
@@ -73,7 +74,7 @@ def picture(world: Place, features: Features) -> np.ndarray:
     seen = world.frames()[0]
     if not isinstance(world, Reality):
         return seen
-    decoded = (world.vision.decode(features.z)[0] * 255).round().to(torch.uint8).cpu().numpy()
+    decoded = world.vision.picture(features.z)[0]
     return np.concatenate([seen, np.full((len(seen), GAP // ENLARGE, 3), 255, np.uint8), decoded], axis=1)
 
 

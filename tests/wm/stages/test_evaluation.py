@@ -9,7 +9,7 @@ from wm.agent import reader, shape
 from wm.controller import save_controller
 from wm.dream import Dream
 from wm.files import read_json
-from wm.places import play
+from wm.playing import play
 from wm.reading import read_yaml
 from wm.reality import Reality
 from wm.settings import read_settings

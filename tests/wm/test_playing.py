@@ -7,7 +7,8 @@ import torch
 from tests.wm import artifacts
 from wm.controller import ControllerShape
 from wm.dream import Dream
-from wm.places import Features, Reader, play
+from wm.places import Features
+from wm.playing import Reader, play
 from wm.tasks import load_task
 
 CARRACING, TAKECOVER = load_task("carracing"), load_task("takecover")
@@ -107,8 +108,9 @@ def test_without_patience_nothing_is_stopped():
 
 def test_features_are_read_in_the_order_z_c_h():
     features = Features(z=torch.tensor([[1.0]]), h=torch.tensor([[2.0]]), c=torch.tensor([[3.0]]))
-    assert features.read(("h", "z")).tolist() == [[1.0, 2.0]]
-    assert features.read(("z", "h", "c")).tolist() == [[1.0, 3.0, 2.0]]
+    shape = ControllerShape(inputs=3, hidden_size=0, outputs=1, bias=False)
+    assert Reader(("h", "z"), shape).inputs(features).tolist() == [[1.0, 2.0]]
+    assert Reader(("z", "h", "c"), shape).inputs(features).tolist() == [[1.0, 3.0, 2.0]]
 
 
 def test_an_episode_in_a_batch_is_the_episode_alone():
