@@ -6,18 +6,22 @@ import sys
 from types import FrameType
 
 from wm import cli
-from wm.workers import WorkerDied
+from wm.errors import BadInput, Failure
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+"""Exit codes. 2 also stands for a full disk, which the user has to mend."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command: 0 done, 1 failed on the way, 2 something in the input is wrong; one line says what."""
+    """Run one command: 0 done, 1 failed on the way, 2 something in the input is wrong; one line says what.
+
+    Any other error is a defect of ours, or of a library, and leaves with its traceback.
+    """
     signal.signal(signal.SIGTERM, end)
     parsed = cli.parser().parse_args(arguments)
     try:
         parsed.run(parsed)
-    except ValueError as error:
+    except BadInput as error:
         return complain(error, BAD_INPUT)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -26,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"no space left on the device{place}; free some and run the same again", BAD_INPUT
             )
         return complain(error, FAILURE)
-    except WorkerDied as error:
+    except Failure as error:
         return complain(error, FAILURE)
     except KeyboardInterrupt:
         return complain("interrupted; the same command goes on where it was", INTERRUPTED)

@@ -1,9 +1,10 @@
 """An agent put together in a worker process: V, M and a place from `data/`, C's parameters from a block."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wm import devices, files, paths
 from wm.blocks import Block, Scores
@@ -31,12 +32,16 @@ class Placement:
     digests: tuple[str, ...]  # of the networks' weights
 
 
+def identity(where: Placement) -> dict[str, Any]:
+    """What the agent's episodes in the place depend on (not its pool), for the key of a checkpoint."""
+    described = {name: value for name, value in asdict(where.agent).items() if name != "pool"}
+    return {"agent": described, "digests": where.digests, "device": devices.device().type}
+
+
 def networks(agent: AgentSettings, place: str) -> list[str]:
     """The files, relative to `data/TASK`, whose content the agent's episodes in a place depend on."""
     memories = [] if agent.memory == "vision" else [f"{agent.memory}/{paths.WEIGHTS}"]
-    if place == "dream":
-        return [*memories, "memory/trained/starts.safetensors"]
-    return [f"vision/{paths.WEIGHTS}", *memories]
+    return memories if place == "dream" else [f"vision/{paths.WEIGHTS}", *memories]
 
 
 def placement(agent: AgentSettings, task: TaskSettings, place: str, renderer: str) -> Placement:

@@ -1,8 +1,8 @@
 """Checkpoints: the state of long work, kept outside DVC's outs so that a killed stage goes on where it was.
 
-A checkpoint belongs to a stage under a key made of its parameters, the digests of its inputs and the code
-that is loaded (another loss is other work). It lies in the state folder (`WM_STATE`, else
-`.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
+A checkpoint belongs to a stage under a key made of its parameters, the digests of its inputs, the code that
+is loaded (another loss is other work) and the versions of the packages that compute. It lies in the state
+folder (`WM_STATE`, else `.wm` in the main checkout). `WM_RESUME=0` ignores what is there.
 """
 
 import fcntl
@@ -28,6 +28,10 @@ def state_folder() -> Path:
     """`WM_STATE`, else `.wm` in the main checkout, which worktrees and DVC's experiments share."""
     if "WM_STATE" in os.environ:
         return Path(os.environ["WM_STATE"]).absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):  # a queued experiment runs in a repository of its own
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2] / ".wm"
     command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -54,12 +58,7 @@ class Checkpoint:
 
     def __enter__(self) -> "Checkpoint":
         self.home.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.folder.with_suffix(".lock"), "wb")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{self.stage}: another process does the same work; waiting for it", file=sys.stderr)
-            fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.lock = self.hold(self.folder.with_suffix(".lock"))
         if os.environ.get("WM_RESUME") == "0":
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(exist_ok=True)
@@ -71,6 +70,19 @@ class Checkpoint:
     ) -> None:
         assert self.lock is not None
         self.lock.close()
+
+    def hold(self, path: Path) -> IO[bytes]:
+        """The lock file `path`, locked, for as long as it is open."""
+        while True:
+            lock = open(path, "wb")  # noqa: SIM115 - it stays open
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{self.stage}: another process does the same work; waiting for it", file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                return lock
+            lock.close()  # whoever held it before has removed it meanwhile
 
     def forget_others(self) -> None:
         """Remove the stage's checkpoints of former keys, less those that a live process holds."""

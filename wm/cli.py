@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wm import environment, paths, preset, provenance
+from wm.errors import BadInput
 from wm.reading import nearest, read_yaml
 from wm.settings import Settings, read_settings
 
@@ -117,12 +118,12 @@ def check_operands(settings: Settings, operands: dict[str, Any]) -> None:
     """Raise ValueError for a task, part or agent that params.yaml does not list."""
     task, part, agent = operands.get("task"), operands.get("part"), operands.get("agent")
     if task is not None and task not in settings.tasks:
-        raise ValueError(f"task {task!r} is unknown; {nearest(task, settings.tasks)}")
+        raise BadInput(f"task {task!r} is unknown; {nearest(task, settings.tasks)}")
     if part is not None and part not in settings.games[operands["task"]].parts:
         listed = ", ".join(map(str, settings.games[operands["task"]].parts))
-        raise ValueError(f"part {part} is not listed in params.yaml: {task}.parts; allowed: {listed}")
+        raise BadInput(f"part {part} is not listed in params.yaml: {task}.parts; allowed: {listed}")
     if agent is not None and agent not in settings.agents:
-        raise ValueError(f"agent {agent!r} is unknown; {nearest(agent, tuple(settings.agents))}")
+        raise BadInput(f"agent {agent!r} is unknown; {nearest(agent, tuple(settings.agents))}")
 
 
 def run_preset(parsed: Namespace) -> None:
@@ -144,7 +145,7 @@ def run_watch(parsed: Namespace) -> None:
     settings = read_settings(read_yaml(paths.PARAMS))
     check_operands(settings, {"agent": parsed.agent})
     if parsed.temperature is not None and parsed.place != "dream":
-        raise ValueError("--temperature is of the dream; add --place dream")
+        raise BadInput("--temperature is of the dream; add --place dream")
     out = parsed.out or Path(f"{parsed.agent}-{parsed.place}.gif")
     watch = importlib.import_module("wm.stages.watch")
     watch.run(parsed.agent, parsed.place, parsed.temperature, parsed.steps, parsed.seed, out)

@@ -1,10 +1,14 @@
-"""Which code can change a result, and its digest: a checkpoint of other code is not gone on with."""
+"""Which code can change a result, ours and others', and its digest: other code has checkpoints of its own."""
 
 import hashlib
 import sys
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parent
+
+COMPUTING = ("torch", "numpy", "gymnasium", "vizdoom", "cma", "zarr", "numba")
+"""Packages that results come from; with another version of one, last bits may differ."""
 
 WITHOUT_EFFECT = {
     "wm/__init__.py",  # registers environments for others
@@ -12,6 +16,7 @@ WITHOUT_EFFECT = {
     "wm/checkpoint.py",  # resuming is exact
     "wm/cli.py",  # the command line
     "wm/code.py",  # names code
+    "wm/errors.py",  # names errors
     "wm/environment.py",  # checks the environment
     "wm/orphans.py",  # ends what dead processes have left
     "wm/paths.py",  # names of places
@@ -36,8 +41,21 @@ def loaded() -> list[Path]:
 
 
 def digest() -> str:
-    """SHA-256 over the loaded code that can change a result."""
-    content = hashlib.sha256()
+    """SHA-256 over the loaded code that can change a result, and the versions of packages."""
+    content = hashlib.sha256(repr(versions()).encode())
     for path in loaded():
         content.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return content.hexdigest()
+
+
+def versions() -> dict[str, str | None]:
+    """The installed versions of the packages that results come from."""
+    return {name: version(name) for name in COMPUTING}
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

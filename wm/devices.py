@@ -5,6 +5,7 @@ import os
 
 import torch
 
+from wm.errors import BadInput
 from wm.reading import nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -14,9 +15,9 @@ def device() -> torch.device:
     """The device that `WM_DEVICE` names; auto takes CUDA where there is one. Raises ValueError."""
     name = os.environ.get("WM_DEVICE", "auto")
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"WM_DEVICE is {name!r}; {nearest(name, ('auto', 'cpu', 'cuda'))}")
+        raise BadInput(f"WM_DEVICE is {name!r}; {nearest(name, ('auto', 'cpu', 'cuda'))}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("WM_DEVICE is cuda, but PyTorch finds no CUDA device; allowed here: auto, cpu")
+        raise BadInput("WM_DEVICE is cuda, but PyTorch finds no CUDA device; allowed here: auto, cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

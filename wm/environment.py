@@ -6,6 +6,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from wm.code import version
+from wm.errors import BadInput
 from wm.reading import nearest
 from wm.workers import worker_count
 
@@ -19,13 +21,13 @@ def check_variables() -> None:
     worker_count()
     device = os.environ.get("WM_DEVICE", "auto")
     if device not in DEVICES:
-        raise ValueError(f"WM_DEVICE is {device!r}; {nearest(device, DEVICES)}")
+        raise BadInput(f"WM_DEVICE is {device!r}; {nearest(device, DEVICES)}")
     resume = os.environ.get("WM_RESUME", "1")
     if resume not in ("0", "1"):
-        raise ValueError(f"WM_RESUME is {resume!r}; allowed: 0 (ignore checkpoints), 1")
+        raise BadInput(f"WM_RESUME is {resume!r}; allowed: 0 (ignore checkpoints), 1")
     state = os.environ.get("WM_STATE")
     if state is not None and (not state or not writable(Path(state).absolute())):
-        raise ValueError(f"WM_STATE is {state!r}, but must be a folder that can be written")
+        raise BadInput(f"WM_STATE is {state!r}, but must be a folder that can be written")
 
 
 def writable(folder: Path) -> bool:
@@ -38,12 +40,12 @@ def writable(folder: Path) -> bool:
 def check_packages() -> list[str]:
     """Raise ValueError where Python is too old or a package is missing; remarks on other versions."""
     if sys.version_info < OLDEST_PYTHON:
-        raise ValueError(f"Python {sys.version.split()[0]} is too old; needed: 3.11 or later")
+        raise BadInput(f"Python {sys.version.split()[0]} is too old; needed: 3.11 or later")
     remarks = []
     for name, pinned in pins().items():
         found = version(name)
         if found is None:
-            raise ValueError(f"the package {name} is not installed; run: pip install -e .")
+            raise BadInput(f"the package {name} is not installed; run: pip install -e .")
         if found.split("+")[0] != pinned:
             remarks.append(
                 f"{name} is {found}, pinned is {pinned}: results may differ from the recorded ones"
@@ -56,13 +58,6 @@ def pins() -> dict[str, str]:
     try:
         required = metadata.requires("wm") or []
     except metadata.PackageNotFoundError:
-        raise ValueError("the project is not installed; run: pip install -e .") from None
+        raise BadInput("the project is not installed; run: pip install -e .") from None
     matches = [PIN.match(text) for text in required]
     return {match["name"]: match["version"] for match in matches if match}
-
-
-def version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

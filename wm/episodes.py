@@ -19,6 +19,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from wm import files
+from wm.errors import BadInput
 from wm.tasks import FRAME_SHAPE
 
 ROLLOUTS = "rollouts"
@@ -242,21 +243,21 @@ def check_files(path: Path) -> dict[str, Any]:
     """The attributes of the store at `path`, its files held against their digests. Raises ValueError."""
     damaged = f"{path} is damaged ({{}}); restore it with dvc checkout --force"
     if not (path / "zarr.json").is_file():
-        raise ValueError(f"{path} does not exist; run the stage that makes it (dvc repro)")
+        raise BadInput(f"{path} does not exist; run the stage that makes it (dvc repro)")
     try:
         attributes: dict[str, Any] = json.loads((path / "zarr.json").read_text())["attributes"]
         content = {key: value for key, value in attributes.items() if key != "digest"}
         whole = attributes["digest"] == digest_of(content)
         listed = dict(content["files"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(damaged.format("its zarr.json cannot be read")) from None
+        raise BadInput(damaged.format("its zarr.json cannot be read")) from None
     if not whole:
-        raise ValueError(damaged.format("its zarr.json was altered"))
+        raise BadInput(damaged.format("its zarr.json was altered"))
     found = manifest(path)
     for name in sorted(listed.keys() | found.keys()):
         if listed.get(name) != found.get(name):
             fault = "is missing" if name not in found else "is not what was written"
-            raise ValueError(damaged.format(f"{name} {fault}"))
+            raise BadInput(damaged.format(f"{name} {fault}"))
     return attributes
 
 
@@ -269,12 +270,12 @@ def open_store(path: Path, latent_size: int | None = None) -> Store:
     attributes = check_files(path)
     kind, task = path.parent.name, path.parent.parent.name
     if (attributes["kind"], attributes["task"]) != (kind, task):
-        raise ValueError(
+        raise BadInput(
             f"{path} holds {attributes['kind']} of {attributes['task']}, not {kind} of {task}; run dvc repro"
         )
     store = Store(path, attributes)
     if latent_size is not None and (size := store.arrays["means"].shape[1]) != latent_size:
-        raise ValueError(
+        raise BadInput(
             f"{path} holds latents of size {size}, but latent_size is {latent_size}; run dvc repro"
         )
     return store

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wm.errors import BadInput
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `path` so that a reader, or a crash, sees the old content or the new, nothing between."""
@@ -37,9 +39,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run the stage that makes it (dvc repro)") from None
+        raise BadInput(f"{path} does not exist; run the stage that makes it (dvc repro)") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(f"{path} is damaged; restore it with dvc checkout --force") from None
+        raise BadInput(f"{path} is damaged; restore it with dvc checkout --force") from None
 
 
 def digest(path: Path) -> str:
@@ -48,7 +50,7 @@ def digest(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run the stage that makes it (dvc repro)") from None
+        raise BadInput(f"{path} does not exist; run the stage that makes it (dvc repro)") from None
 
 
 @contextmanager
@@ -64,3 +66,14 @@ def output_folder(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that is there for the block alone; what a killed process left in it goes."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

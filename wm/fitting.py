@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from wm import progress, seeds
 from wm.checkpoint import Checkpoint
+from wm.errors import BadInput
 
 Losses = dict[str, Tensor]
 """Scalars by name; `loss` is the one that is minimised."""
@@ -106,7 +107,7 @@ class Fit:
         self.module.train()
         means = {f"train_{name}": float(value) / self.since for name, value in self.sums.items()}
         if not all(map(torch.isfinite, self.sums.values())):
-            raise ValueError(
+            raise BadInput(
                 f"{self.title}: the loss is no longer finite at step {self.step}; lower its learning_rate"
             )
         self.curve.append({"step": self.step, **means, **{f"held_out_{k}": v for k, v in judged.items()}})

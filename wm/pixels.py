@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from wm.errors import BadInput
 from wm.reading import nearest
 from wm.tasks import FRAME_SHAPE, load_task
 
@@ -50,7 +51,7 @@ class PixelsEnv(gymnasium.Env[np.ndarray, Any]):
 def check_renderer(allowed: tuple[str, ...], renderer: str | None) -> str:
     """The renderer, or the first of those allowed if None. Raises ValueError for another."""
     if renderer is not None and renderer not in allowed:
-        raise ValueError(f"renderer is {renderer!r}; {nearest(renderer, allowed)}")
+        raise BadInput(f"renderer is {renderer!r}; {nearest(renderer, allowed)}")
     return renderer or allowed[0]
 
 

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from wm import files, paths
+from wm.errors import BadInput
 from wm.reading import nearest, read_yaml
 from wm.settings import read_settings
 
@@ -23,7 +24,7 @@ REMARK = re.compile(r"(?<=\S) +# ")
 def read_preset(name: str) -> CommentedMap:
     """The preset's values. Raises ValueError for an unknown name."""
     if name not in PRESETS:
-        raise ValueError(f"preset {name!r} is unknown; {nearest(name, PRESETS)}")
+        raise BadInput(f"preset {name!r} is unknown; {nearest(name, PRESETS)}")
     return round_trip().load(resources.files("wm").joinpath(f"presets/{name}.yaml").read_text())
 
 

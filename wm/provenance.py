@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wm.checkpoint import state_folder
-from wm.environment import version
-
-PACKAGES = ("torch", "numpy", "gymnasium", "vizdoom", "cma", "zarr", "numba")
+from wm.code import versions
 
 
 @contextmanager
@@ -32,7 +30,7 @@ def record(stage: str) -> Iterator[None]:
             "host": socket.gethostname(),
             "platform": platform.platform(),
             "python": platform.python_version(),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": versions(),
             "device": device(),
             "peak_mib": peak(resource.RUSAGE_SELF),
             "peak_mib_of_largest_child": peak(resource.RUSAGE_CHILDREN),

@@ -1,7 +1,6 @@
 """Reading settings strictly: every mistake is a ValueError that names the key and the nearest valid one."""
 
 import difflib
-import math
 import types
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, is_dataclass
@@ -11,7 +10,15 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from wm.errors import BadInput
+
 T = TypeVar("T")
+
+
+UNBOUNDED = 10**9
+"""The highest value of a number that has no bound of its own: beyond any use."""
+LARGEST = 1e300
+"""No number is as large (nor infinite): it would not fit a float."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,13 @@ class Where:
     def check_keys(self, values: Any, required: tuple[str, ...]) -> None:
         """Raise unless `values` is a map with exactly the keys `required`."""
         if not isinstance(values, Mapping):
-            raise ValueError(f"{self} must be a map with the keys {', '.join(required)}, not {values!r}")
+            raise BadInput(f"{self} must be a map with the keys {', '.join(required)}, not {values!r}")
         for key in values:
             if key not in required:
-                raise ValueError(f"{self / key} is unknown; {nearest(str(key), required)}")
+                raise BadInput(f"{self / key} is unknown; {nearest(str(key), required)}")
         for key in required:
             if key not in values:
-                raise ValueError(f"{self / key} is missing")
+                raise BadInput(f"{self / key} is missing")
 
 
 def nearest(value: str, allowed: tuple[str, ...]) -> str:
@@ -48,7 +55,7 @@ def nearest(value: str, allowed: tuple[str, ...]) -> str:
 
 def check_choice(where: Where, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{where} is {value!r}; {nearest(str(value), allowed)}")
+        raise BadInput(f"{where} is {value!r}; {nearest(str(value), allowed)}")
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
@@ -56,11 +63,13 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist here; run this in the repository's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{path} does not exist here; run this in the repository's root") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a folder, but must be a file") from None
+    except (YAMLError, ValueError, KeyError, TypeError, OverflowError) as error:  # all of them ruamel's
+        raise BadInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping):
-        raise ValueError(f"{path} must hold a map, not {values!r}")
+        raise BadInput(f"{path} must hold a map, not {values!r}")
     return values
 
 
@@ -80,7 +89,7 @@ def convert(value: Any, kind: Any, spec: Field[Any], where: Where) -> Any:
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list, not {value!r}")
+            raise BadInput(f"{where} must be a list, not {value!r}")
         return tuple(checked(scalar(v, item, where), spec, where) for v in value)
     return checked(scalar(value, kind, where), spec, where)
 
@@ -99,8 +108,8 @@ def scalar(value: Any, kind: Any, where: Where) -> Any:
     good = isinstance(value, bool) == (kind is bool) and (
         isinstance(value, kind) or (kind is float and isinstance(value, int))
     )
-    if not good or (kind is float and not math.isfinite(value)):
-        raise ValueError(f"{where} must be {words[kind]}, not {value!r}")
+    if not good or (kind is float and not abs(value) < LARGEST):
+        raise BadInput(f"{where} must be {words[kind]}, not {value!r}")
     return kind(value)
 
 
@@ -108,5 +117,5 @@ def check_range(value: float, limits: "types.MappingProxyType[Any, Any]", where:
     low, high, open_low = limits["low"], limits["high"], limits["open_low"]
     if not (low < value if open_low else low <= value) or value > high:
         lower = f"more than {low}" if open_low else f"at least {low}"
-        upper = "" if math.isinf(high) else f" and at most {high}"
-        raise ValueError(f"{where} must be {lower}{upper}, but is {value}")
+        upper = "" if high == UNBOUNDED else f" and at most {high}"
+        raise BadInput(f"{where} must be {lower}{upper}, but is {value}")

@@ -4,13 +4,13 @@ They stand in one module without torch, so that `wm check` answers at once. They
 compute nothing, so no stage depends on this file.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wm.reading import Where, build, check_choice
+from wm.errors import BadInput
+from wm.reading import UNBOUNDED, Where, build, check_choice
 
 PRECISIONS = ("float32", "bfloat16")
 PLACES = ("reality", "dream")
@@ -18,10 +18,10 @@ FEATURES = ("z", "h", "c")
 COVARIANCES = ("full", "diagonal")
 POOLS = ("cpu", "gpu")
 MEMORIES = ("vision", "memory/trained", "memory/untrained")
-AGENT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+AGENT_NAME = re.compile(r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def bounded(low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
+def bounded(low: float, high: float = UNBOUNDED, *, open_low: bool = False) -> Any:
     """A number's range: low <= value <= high (low < value where `open_low`)."""
     return field(metadata={"low": low, "high": high, "open_low": open_low})
 
@@ -91,7 +91,7 @@ class EvaluationSettings:
 class TaskSettings:
     """All that is set for one game."""
 
-    parts: tuple[int, ...]
+    parts: tuple[int, ...] = bounded(0, 1_000_000)
     renderer: str  # what V, M and C learn from: rollouts and evolution
     rollouts: RolloutsSettings
     vision: VisionSettings
@@ -160,11 +160,11 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     root = Where("params.yaml")
     tasks = values.get("tasks")
     if not isinstance(tasks, list) or not tasks:
-        raise ValueError(f"params.yaml: tasks must be a list of {', '.join(FACTS)}, not {tasks!r}")
+        raise BadInput(f"params.yaml: tasks must be a list of {', '.join(FACTS)}, not {tasks!r}")
     for name in tasks:
         check_choice(root / "tasks", name, tuple(FACTS))
     if sorted(tasks) != sorted(FACTS):
-        raise ValueError(
+        raise BadInput(
             f"params.yaml: tasks must list each of {', '.join(FACTS)} once (dvc.yaml has stages of all), "
             f"not {tasks}"
         )
@@ -172,7 +172,7 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     games = {name: read_task(root, name, values[name]) for name in tasks}
     agents_values = values["agents"]
     if not isinstance(agents_values, Mapping) or not agents_values:
-        raise ValueError("params.yaml: agents must be a map of at least one agent")
+        raise BadInput("params.yaml: agents must be a map of at least one agent")
     agents = {name: read_agent(root / "agents", name, value, games) for name, value in agents_values.items()}
     return Settings(tasks=tuple(tasks), games=games, agents=agents)
 
@@ -181,23 +181,21 @@ def read_task(root: Where, name: str, values: Any) -> TaskSettings:
     where = root / name
     task = build(TaskSettings, values, where)
     facts = FACTS[name]
-    if not task.parts or len(set(task.parts)) != len(task.parts) or min(task.parts) < 0:
-        raise ValueError(
-            f"{where / 'parts'} must list different numbers from 0 up, at least one, not {list(task.parts)}"
-        )
+    if not task.parts or len(set(task.parts)) != len(task.parts):
+        raise BadInput(f"{where / 'parts'} must list different numbers, at least one, not {list(task.parts)}")
     if not task.rollouts.persistence:
-        raise ValueError(f"{where / 'rollouts' / 'persistence'} must list at least one number of steps")
+        raise BadInput(f"{where / 'rollouts' / 'persistence'} must list at least one number of steps")
     check_choice(where / "renderer", task.renderer, facts.renderers)
     check_choice(where / "evaluation" / "renderer", task.evaluation.renderer, facts.renderers)
     if not facts.ends:
         for key in ("done_weight", "calibration_episodes"):
             if getattr(task.memory, key):
-                raise ValueError(
+                raise BadInput(
                     f"{where / 'memory' / key} must be 0: M does not predict the end of a {name} episode"
                 )
     for section, settings in (("vision", task.vision), ("memory", task.memory)):
         if settings.final_learning_rate > settings.learning_rate:
-            raise ValueError(
+            raise BadInput(
                 f"{where / section / 'final_learning_rate'} must not exceed learning_rate "
                 f"({settings.learning_rate}), but is {settings.final_learning_rate}"
             )
@@ -206,40 +204,38 @@ def read_task(root: Where, name: str, values: Any) -> TaskSettings:
 
 def read_agent(root: Where, name: Any, values: Any, games: Mapping[str, TaskSettings]) -> AgentSettings:
     if not isinstance(name, str) or not AGENT_NAME.fullmatch(name):
-        raise ValueError(
+        raise BadInput(
             f"{root}: the agent's name {name!r} must be lower-case letters and digits in words joined by "
-            "dashes, such as carracing-z (DVC cannot address others)"
+            "dashes, 64 characters at most, such as carracing-z (DVC cannot address others)"
         )
-    if name in (reserved := {f"{task}-random" for task in FACTS}):
-        raise ValueError(
-            f"{root}: {name} is the random policy's name; {', '.join(sorted(reserved))} are taken"
-        )
+    if name in (reserved := {f"{task}-{policy}" for task in FACTS for policy in ("random", "data")}):
+        raise BadInput(f"{root}: {name} is a policy's name; {', '.join(sorted(reserved))} are taken")
     where = root / name
     agent = build(AgentSettings, values, where)
     check_choice(where / "task", agent.task, tuple(games))
     for feature in agent.reads:
         check_choice(where / "reads", feature, FEATURES)
     if "z" not in agent.reads or len(set(agent.reads)) != len(agent.reads):
-        raise ValueError(
+        raise BadInput(
             f"{where / 'reads'} must list z and may list h and c, each once, not {list(agent.reads)}"
         )
     if agent.memory == "vision" and set(agent.reads) != {"z"}:
-        raise ValueError(
+        raise BadInput(
             f"{where / 'reads'} lists {list(agent.reads)}, but with memory: vision the agent has no h or c; "
             "set memory to memory/trained or memory/untrained"
         )
     facts = FACTS[agent.task]
     if agent.place == "dream" and not facts.ends:
-        raise ValueError(
+        raise BadInput(
             f"{where / 'place'} is dream, but the dream of {agent.task} has no reward to learn from; "
             "allowed: reality"
         )
     if agent.place == "dream" and agent.memory != "memory/trained":
-        raise ValueError(
+        raise BadInput(
             f"{where / 'memory'} is {agent.memory}; an agent that learns in the dream needs memory/trained"
         )
     if agent.evolution.patience and not (facts.has_idle_reward and agent.place == "reality"):
-        raise ValueError(
+        raise BadInput(
             f"{where / 'evolution' / 'patience'} must be 0: in the {agent.place} of {agent.task} "
             "there is no step without progress"
         )

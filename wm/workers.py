@@ -27,6 +27,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from wm.errors import BadInput, Failure
 from wm.orphans import (
     END_SECONDS,
     adopt_orphans,
@@ -50,7 +51,7 @@ THREAD_SETTINGS = (
 MARK = "WM_WORKERS_FAMILY"  # in the environment of workers and of whatever they start
 
 
-class WorkerDied(RuntimeError):  # noqa: N818 - it says what happened
+class WorkerDied(Failure):
     """A worker process ended in the middle of its work, such as by a signal or for want of memory."""
 
 
@@ -60,7 +61,7 @@ def worker_count() -> int:
     if text == "":
         return available_cores()
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise ValueError(f"WM_WORKERS: {text!r} is not a whole number of at least 1")
+        raise BadInput(f"WM_WORKERS: {text!r} is not a whole number of at least 1")
     return int(text)
 
 

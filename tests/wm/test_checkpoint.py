@@ -1,10 +1,11 @@
 """Checkpoints: kept per stage and key, held by one process, forgotten under another key."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
-from wm import code
+from wm import checkpoint, code
 from wm.checkpoint import Checkpoint
 
 
@@ -15,22 +16,22 @@ def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_saved_under_a_key_is_loaded_under_it() -> None:
-    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
-        assert checkpoint.load() is None
-        checkpoint.save({"step": 7})
-    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
-        assert checkpoint.load() == {"step": 7}
+    with Checkpoint("vision@takecover", {"steps": 1}) as held:
+        assert held.load() is None
+        held.save({"step": 7})
+    with Checkpoint("vision@takecover", {"steps": 1}) as held:
+        assert held.load() == {"step": 7}
 
 
 def test_another_key_starts_afresh_and_forgets_the_former() -> None:
-    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
-        checkpoint.save(1)
+    with Checkpoint("vision@takecover", {"steps": 1}) as held:
+        held.save(1)
     with Checkpoint("vision@carracing", {"steps": 2}) as other:
         other.save(2)
-    with Checkpoint("vision@takecover", {"steps": 2}) as checkpoint:
-        assert checkpoint.load() is None
-    with Checkpoint("vision@takecover", {"steps": 1}) as checkpoint:
-        assert checkpoint.load() is None
+    with Checkpoint("vision@takecover", {"steps": 2}) as held:
+        assert held.load() is None
+    with Checkpoint("vision@takecover", {"steps": 1}) as held:
+        assert held.load() is None
     with Checkpoint("vision@carracing", {"steps": 2}) as other:
         assert other.load() == 2
 
@@ -44,24 +45,42 @@ def test_a_key_in_use_is_not_forgotten() -> None:
 
 
 def test_wm_resume_0_ignores_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Checkpoint("vision@takecover", {}) as checkpoint:
-        checkpoint.save(1)
+    with Checkpoint("vision@takecover", {}) as held:
+        held.save(1)
     monkeypatch.setenv("WM_RESUME", "0")
-    with Checkpoint("vision@takecover", {}) as checkpoint:
-        assert checkpoint.load() is None
+    with Checkpoint("vision@takecover", {}) as held:
+        assert held.load() is None
+
+
+def test_other_versions_start_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Checkpoint("vision@takecover", {}) as held:
+        held.save(1)
+    monkeypatch.setattr("wm.code.versions", lambda: {"torch": "1.0"})
+    with Checkpoint("vision@takecover", {}) as held:
+        assert held.load() is None
+
+
+def test_a_queued_experiment_shares_the_checkouts_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WM_STATE")
+    folder = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert checkpoint.state_folder() == tmp_path / ".wm"
 
 
 def test_other_code_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Checkpoint("vision@takecover", {}) as checkpoint:
-        checkpoint.save(1)
+    with Checkpoint("vision@takecover", {}) as held:
+        held.save(1)
     monkeypatch.setattr("wm.code.digest", lambda: "of another loss")
-    with Checkpoint("vision@takecover", {}) as checkpoint:
-        assert checkpoint.load() is None
+    with Checkpoint("vision@takecover", {}) as held:
+        assert held.load() is None
 
 
 def test_the_digest_covers_code_that_computes_and_not_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
+    importlib.import_module("wm.vision")
     names = {str(path.relative_to(code.ROOT)) for path in code.loaded()}
     assert "vision.py" in names and "__main__.py" not in names and "checkpoint.py" not in names

@@ -184,9 +184,9 @@ def test_every_game_is_listed_once(tasks: Any) -> None:
         read_settings(changed(("tasks",), tasks))
 
 
-@pytest.mark.parametrize("name", ["carracing-random", "takecover-random"])
-def test_the_random_policys_names_are_taken(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is the random policy's name"):
+@pytest.mark.parametrize("name", ["carracing-random", "takecover-random", "takecover-data"])
+def test_the_policies_names_are_taken(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a policy's name"):
         read_settings(changed(("agents", name), VALUES["agents"]["carracing"]))
 
 

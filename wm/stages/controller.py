@@ -1,6 +1,5 @@
 """The stage `controller`: evolve one agent's C in the place where it learns."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +24,7 @@ def run(name: str) -> None:
     where = agents.placement(agent, task, agent.place, task.renderer)
     shape = agents.shape(agent, task)
     title = f"controller@{name}"
-    key = {"agent": asdict(agent), "renderer": task.renderer, "digests": where.digests}
+    key = {**agents.identity(where), "renderer": task.renderer}
     with Checkpoint(title, key) as checkpoint, Workers() as workers:
         result = evolve(agents.evaluator(where, workers), shape.size, agent.evolution, checkpoint, title)
         with files.output_folder(paths.controller(name)) as folder:

@@ -55,15 +55,13 @@ def episode_seeds(settings: EvaluationSettings) -> list[int]:
 
 def key(name: str, placements: dict[str, agents.Placement]) -> object:
     """What the scores depend on: of the agent's evolution, only C's weights and the precision."""
-    where = placements["reality"]
-    agent = asdict(where.agent) | {"evolution": {"precision": where.agent.evolution.precision}}
-    weights = files.digest(paths.controller(name) / paths.WEIGHTS)
-    digests = {place: placement.digests for place, placement in placements.items()}
+    identities = {place: agents.identity(where) for place, where in placements.items()}
+    for identity in identities.values():
+        identity["agent"]["evolution"] = identity["agent"]["evolution"]["precision"]
     return {
-        "agent": agent,
-        "evaluation": asdict(where.task.evaluation),
-        "weights": weights,
-        "digests": digests,
+        "places": identities,
+        "evaluation": asdict(placements["reality"].task.evaluation),
+        "weights": files.digest(paths.controller(name) / paths.WEIGHTS),
     }
 
 

@@ -11,14 +11,20 @@ from wm.checkpoint import Checkpoint
 from wm.reading import read_yaml
 from wm.recording import Score, Start, score_blind
 from wm.settings import EvaluationSettings, read_settings
+from wm.tasks import load_task
 from wm.workers import Workers
 
 
 def run(task_name: str) -> None:
-    """Writes `data/TASK/random`: scores.csv, a row per episode, and metrics.json, their mean and spread."""
-    settings = read_settings(read_yaml(paths.PARAMS)).games[task_name].evaluation
-    with Checkpoint(f"random@{task_name}", {"task": task_name, **asdict(settings)}) as checkpoint:
-        scores = play(task_name, settings, checkpoint)
+    """Writes `data/TASK/random`: scores.csv, a row per episode, and metrics.json, their mean and spread.
+
+    The policy sees nothing, so the task's own renderer does: rewards and endings are the same in all.
+    """
+    game = read_settings(read_yaml(paths.PARAMS)).games[task_name]
+    settings = game.evaluation
+    load_task(task_name)  # its code belongs to the checkpoint's key
+    with Checkpoint(f"random@{task_name}", {"renderer": game.renderer, **asdict(settings)}) as checkpoint:
+        scores = play(task_name, game.renderer, settings, checkpoint)
     values = np.array([score.score for score in scores])
     rows = [f"{e},{seed(settings, e)},{score.score!r},{score.steps}" for e, score in enumerate(scores)]
     metrics = {"mean": float(values.mean()), "std": float(values.std()), "episodes": len(values)}
@@ -32,10 +38,10 @@ def seed(settings: EvaluationSettings, episode: int) -> int:
     return seeds.integer(settings.seed, "evaluation", episode)
 
 
-def play(task_name: str, settings: EvaluationSettings, checkpoint: Checkpoint) -> list[Score]:
+def play(task_name: str, renderer: str, settings: EvaluationSettings, checkpoint: Checkpoint) -> list[Score]:
     """Every episode's score, from the checkpoint on."""
     scores: list[Score] = checkpoint.load() or []
-    score_block = partial(score_blind, task_name, settings.renderer)
+    score_block = partial(score_blind, task_name, renderer)
     title = f"random {task_name}"
     with progress.bar(title, settings.episodes, "episodes", len(scores)) as bar, Workers() as workers:
         for block in workers.map(score_block, blocks(task_name, settings, len(scores))):

@@ -1,6 +1,5 @@
 """The stage `rollouts`: one part of a task's episodes, recorded with the data policy (paper 3, step 1)."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 from wm import files, paths, progress
 from wm.checkpoint import Checkpoint
 from wm.episodes import ROLLOUTS, Writer, check_files, publish
+from wm.errors import BadInput
 from wm.reading import read_yaml
 from wm.recording import Episode, Start, play_blind, start
 from wm.settings import RolloutsSettings, read_settings
@@ -42,7 +42,7 @@ def finished(store: Path, state: dict[str, Any] | None) -> bool:
         return False
     try:
         return bool(check_files(store)["digest"] == state["digest"])
-    except ValueError:
+    except BadInput:
         return False
 
 
@@ -53,14 +53,14 @@ def record(
     state = checkpoint.load() or {}
     writer = Writer(store, ROLLOUTS, state.get("writer"))
     at = state if "writer" in state else {"block": 0, "kept": 0, "steps": 0, "attempts": 0}
-    takes = checkpoint.folder / "takes"  # of episodes not yet in the store; what a killed run left goes
-    shutil.rmtree(takes, ignore_errors=True)
-    takes.mkdir()
-    play = partial(play_blind, task.name, renderer, takes)
     blocks = attempts(task, part, settings, at["block"])
     title = f"rollouts {task.name} {part}"
-    with progress.bar(title, settings.episodes, "episodes", at["kept"]) as bar, Workers() as workers:
-        for episodes in workers.map(play, blocks):
+    with (
+        files.scratch_folder(checkpoint.folder / "takes") as takes,  # of episodes not yet in the store
+        progress.bar(title, settings.episodes, "episodes", at["kept"]) as bar,
+        Workers() as workers,
+    ):
+        for episodes in workers.map(partial(play_blind, task.name, renderer, takes), blocks):
             before = at["kept"]
             at = keep(task, settings, writer, at, episodes)
             bar.update(at["kept"] - before)
@@ -68,7 +68,6 @@ def record(
                 break
             if checkpoint.due:
                 checkpoint.save({**at, "writer": writer.state()})
-    shutil.rmtree(takes)
     digest = writer.finish({"task": task.name, "part": part, "kept": at["kept"], "attempts": at["attempts"]})
     checkpoint.save({"digest": digest})
 

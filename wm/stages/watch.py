@@ -10,6 +10,7 @@ from PIL import Image
 from wm import agent as agents
 from wm import paths, progress, seeds
 from wm.controller import Controllers, load_controller
+from wm.errors import BadInput
 from wm.places import Features, Place
 from wm.playing import Reader
 from wm.reading import read_yaml
@@ -28,9 +29,9 @@ def run(name: str, place: str, temperature: float | None, steps: int, seed: int,
     each z that M imagines. Raises ValueError for values out of range and missing artifacts.
     """
     if steps < 1:
-        raise ValueError(f"--steps must be at least 1, but is {steps}")
+        raise BadInput(f"--steps must be at least 1, but is {steps}")
     if not 0 <= seed < 2**31:
-        raise ValueError(f"--seed must be at least 0 and less than 2**31, but is {seed}")
+        raise BadInput(f"--seed must be at least 0 and less than 2**31, but is {seed}")
     settings = read_settings(read_yaml(paths.PARAMS))
     agent = settings.agents[name]
     task = settings.games[agent.task]
@@ -48,7 +49,7 @@ def run(name: str, place: str, temperature: float | None, steps: int, seed: int,
 def dreaming(agent: AgentSettings, temperature: float | None) -> AgentSettings:
     """The agent as it dreams, at a given temperature or its own; with the trained M if it reads z alone."""
     if temperature is not None and not 0 < temperature <= 100:
-        raise ValueError(f"--temperature must be more than 0 and at most 100, but is {temperature}")
+        raise BadInput(f"--temperature must be more than 0 and at most 100, but is {temperature}")
     memory = "memory/trained" if agent.memory == "vision" else agent.memory
     return dataclasses.replace(agent, memory=memory, temperature=temperature or agent.temperature)
 

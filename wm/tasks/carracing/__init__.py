@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gymnasium import spaces
 
+from wm.errors import BadInput
 from wm.tasks import Game, Task
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class CarRacingGame:
 
     def __init__(self, renderer: str) -> None:
         if renderer not in RENDERERS:
-            raise ValueError(f"renderer: {renderer!r} is none of {', '.join(RENDERERS)}")
+            raise BadInput(f"renderer: {renderer!r} is none of {', '.join(RENDERERS)}")
         self._env = _environment(renderer)
         self._steps = 0
 

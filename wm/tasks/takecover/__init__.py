@@ -16,6 +16,7 @@ import numpy as np
 import vizdoom
 from PIL import Image
 
+from wm.errors import Failure
 from wm.tasks import FRAME_SHAPE, Game, Task
 
 HORIZON = 2100
@@ -46,11 +47,15 @@ os.execv(game, [game, *arguments])
 """
 
 
+class GameDied(Failure):
+    """The game did not start, or its process ended while an episode was played."""
+
+
 class TakeCover:
     """The real game: ends at death (`terminated`) or after 2100 steps (`truncated`); reward 1 a step.
 
     The first frame is that of tic 14. After the last step there is no new picture: the frame before it is
-    returned again. RuntimeError, at once, when the game process has died.
+    returned again. GameDied, at once, when the game process has died.
     """
 
     def __init__(self) -> None:
@@ -105,12 +110,12 @@ def _start_game() -> vizdoom.DoomGame:
     with tempfile.TemporaryDirectory(prefix="wm-takecover-", ignore_cleanup_errors=True) as folder:
         launcher = _write_launcher(Path(folder))
         if not os.access(launcher, os.X_OK):  # ViZDoom would crash
-            raise RuntimeError(f"no program may be run in {tempfile.gettempdir()}: set TMPDIR elsewhere")
+            raise GameDied(f"no program may be run in {tempfile.gettempdir()}: set TMPDIR elsewhere")
         game.set_vizdoom_path(str(launcher))
         try:
             game.init()
         except GAME_ERRORS as error:
-            raise RuntimeError(f"ViZDoom did not start: {error}") from error
+            raise GameDied(f"ViZDoom did not start: {error}") from error
     for name in ("SM", "MQCtr", "MQDoom"):
         # Both sides have opened them by now.
         Path(f"/dev/shm/ViZDoom{name}{game.get_instance_id()}").unlink(missing_ok=True)
@@ -130,8 +135,8 @@ def _write_launcher(folder: Path) -> Path:
     return launcher
 
 
-def _dead_game(error: Exception) -> RuntimeError:
-    return RuntimeError(f"the Take Cover game died: {error}")
+def _dead_game(error: Exception) -> GameDied:
+    return GameDied(f"the Take Cover game died: {error}")
 
 
 class HeldRandomPolicy:
