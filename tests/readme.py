@@ -45,7 +45,9 @@ def plain(text: str) -> str:
 
 def paths(names: list[str]) -> str:
     return (
-        ", ".join(f"`{name.removeprefix('data/').removesuffix('/weights.safetensors')}`" for name in names)
+        ", ".join(
+            f"`{name.removeprefix('data/').split('/weights.')[0].split('/metrics.')[0]}`" for name in names
+        )
         or "–"
     )
 

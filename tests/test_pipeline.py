@@ -54,8 +54,8 @@ def test_another_temperature_runs_its_agent_and_the_tables(copy: Clone) -> None:
     text = copy.run("dvc", "exp", "run", "--set-param", "agents.takecover.temperature=1.3")
     assert stages_run(text) == ["controller@takecover", "evaluation@takecover", "tables"]
     changes = json.loads(copy.run("dvc", "metrics", "diff", "--json"))
-    values = changes.get("data/tables/scores.json", {})
-    assert set(values) <= {
+    values = changes["data/tables/scores.json"]
+    assert values and set(values) <= {
         "takecover.mean",
         "takecover.std",
         "takecover.virtual_mean",

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from wm import seeds
-from wm.episodes import LAYOUTS, ROLLOUTS, Store
+from wm.episodes import LATENTS, LAYOUTS, ROLLOUTS, Store
 
 UNIT = LAYOUTS[ROLLOUTS]["frames"].chunk
 """Frames read at a time: a chunk of the store."""
@@ -124,13 +124,18 @@ class LatentStreams:
     window and reset where `restarts` says so.
     """
 
-    def __init__(self, stores: Sequence[Store], rows: int, length: int, seed: int, held_out: bool) -> None:
+    def __init__(
+        self, stores: Sequence[Store], rows: int, length: int, seed: int, held_out: bool, held: "Held"
+    ) -> None:
+        """Of the training episodes, or of those held out. `held`: what `hold` gave for the same stores."""
         self.stores = stores
         self.row_count, self.length, self.seed = rows, length, seed
         self.episodes = episodes_of(stores, held_out)
         self.lengths = self.episodes[:, 2] - self.episodes[:, 1]
         self.order = lru_cache(maxsize=256)(self.order_of)
-        self.held = hold(stores)
+        self.held = held
+        self.reader = ThreadPoolExecutor(1, "latents")
+        self.reading: tuple[int, Future[dict[str, np.ndarray]]] | None = None
         self.rounds = np.zeros(rows, np.int64)  # how many episodes of a row lie behind it
         self.offsets = np.zeros(rows, np.int64)  # steps of the present episode that do
         self.next_step = 0
@@ -143,6 +148,16 @@ class LatentStreams:
         dones, valid: bool [R, T]. `restarts` is True at the first step of an episode, `dones` where the step
         terminated it, `valid` False at its last step, which has no next latent.
         """
+        if self.held:
+            return self.make(step)
+        if self.reading is None or self.reading[0] != step:
+            self.reading = (step, self.reader.submit(self.make, step))
+        batch = self.reading[1].result()
+        self.reading = (step + 1, self.reader.submit(self.make, step + 1))
+        return batch
+
+    def make(self, step: int) -> dict[str, np.ndarray]:
+        """`batch`, read now; in one thread at a time."""
         if step != self.next_step:
             self.seek(step)
         windows = [self.window(row) for row in range(self.row_count)]
@@ -219,8 +234,16 @@ class LatentStreams:
             "valid": places < stop - start - 1,
         }
 
+    def close(self) -> None:
+        """End the reading thread."""
+        self.reader.shutdown(cancel_futures=True)
 
-def hold(stores: Sequence[Store]) -> list[dict[str, np.ndarray]]:
+
+Held = list[dict[str, np.ndarray]]
+"""The latents of each store, by array; empty where they are too many."""
+
+
+def hold(stores: Sequence[Store]) -> Held:
     """All latents of all stores where they are few, else nothing."""
     names = ("means", "logvars", "actions", "terminations")
     if sum(store.arrays[name].nbytes for store in stores for name in names) > HELD_BYTES:
@@ -230,14 +253,18 @@ def hold(stores: Sequence[Store]) -> list[dict[str, np.ndarray]]:
 
 def first_latents(stores: Sequence[Store]) -> tuple[np.ndarray, np.ndarray]:
     """Means and log-variances of the training episodes' first frames, float32 [E, Z] each."""
-    firsts = episodes_of(stores, held_out=False)
-    rows = [
-        (stores[part].means(int(start), int(start) + 1), stores[part].logvars(int(start), int(start) + 1))
-        for part, start, _ in firsts
-    ]
-    return np.concatenate([mean for mean, _ in rows]), np.concatenate([logvar for _, logvar in rows])
+    firsts = [store.starts[: store.held_out_from] for store in stores]
+    means = [pick(store, "means", rows) for store, rows in zip(stores, firsts, strict=True)]
+    logvars = [pick(store, "logvars", rows) for store, rows in zip(stores, firsts, strict=True)]
+    return np.concatenate(means), np.concatenate(logvars)
 
 
-def survival_lengths(stores: Sequence[Store]) -> np.ndarray:
-    """The steps of every episode, held-out ones included, int64 [E]."""
-    return np.concatenate([store.lengths for store in stores])
+def pick(store: Store, name: str, rows: np.ndarray) -> np.ndarray:
+    """The rows `rows`, in ascending order, of a store's array; read file by file, each once."""
+    size = LAYOUTS[LATENTS][name].shard
+    pieces = []
+    for start in range(0, store.steps, size):
+        wanted = rows[(start <= rows) & (rows < start + size)] - start
+        if len(wanted):
+            pieces.append(store.rows(name, start, min(start + size, store.steps))[wanted])
+    return np.concatenate(pieces)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from wm import devices, mixture, seeds
+from wm import mixture, seeds
+from wm.cell import Cell
 from wm.dream import Dream, Starts
 from wm.memory import Memory
 from wm.tasks import Task, turn
@@ -23,19 +24,19 @@ def survival(
     memory: Memory,
     starts: Starts,
     persistences: Sequence[int],
-    episodes: int,
+    episodes: range,
     seed: int,
     precision: str,
 ) -> np.ndarray:
-    """Lengths int64 [episodes] of the data policy's dreams at temperature 1."""
+    """Lengths int64 [B] of the data policy's dreams at temperature 1, those of the numbers `episodes`."""
     dream = Dream(task, memory, starts, 1.0, precision)
-    names = [seeds.integer(seed, "calibration", i) for i in range(episodes)]
+    names = [seeds.integer(seed, "calibration", i) for i in episodes]
     policies = [
         task.data_policy(seeds.generator(name, "policy"), turn(persistences, i))
-        for i, name in enumerate(names)
+        for i, name in zip(episodes, names, strict=True)
     ]
-    lengths = np.zeros(episodes, np.int64)
-    rows = np.arange(episodes)
+    lengths = np.zeros(len(episodes), np.int64)
+    rows = np.arange(len(episodes))
     dream.reset(names)
     while len(rows):
         _, _, dones = dream.step(np.stack([policies[row].act() for row in rows]))
@@ -58,12 +59,10 @@ def film(
     draws = seeds.generator(seed, "film")
     real = torch.from_numpy(means).to(device)
     taken = torch.from_numpy(actions).to(device)
-    state, z, dreamt = memory.initial(1), real[:1], []
+    cell, state, z, dreamt = Cell(memory, precision), memory.initial(1), real[:1], []
     for step in range(len(means) - 1):
-        with devices.autocast(device, precision):
-            restart = torch.full((1,), step == 0, device=device)
-            state = memory.step(z, taken[step : step + 1], restart, state)
-            expected = memory.predict(state[0]).z
+        state = cell.step(z, taken[step : step + 1], torch.full((1,), step == 0, device=device), state)
+        expected = cell.predict(state[0]).z
         if step + 1 < FILM_WARM_UP:
             z = real[step + 1 : step + 2]
             continue

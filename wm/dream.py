@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm import devices, mixture, paths, seeds, weights
-from wm.memory import Memory
+from wm import mixture, paths, seeds, weights
+from wm.cell import Cell
+from wm.memory import PART, Memory
 from wm.places import Features
 from wm.streams import CHUNK, Streams
 from wm.tasks import Task
@@ -27,17 +28,19 @@ class Starts(NamedTuple):
     logvars: Tensor
 
 
-STARTS = "starts.safetensors"
+STARTS = "starts"
+"""The part of a trained M's weights file that holds the starts of its dreams."""
 
 
-def save_starts(path: Path, starts: Starts) -> None:
-    weights.save(path, starts._asdict())
+def save_dreamer(path: Path, memory: Memory, starts: Starts) -> None:
+    """Write all that a dream takes: M and the starts."""
+    weights.save(path, weights.join(**{PART: memory.state_dict(), STARTS: starts._asdict()}))
 
 
 def load_starts(task: str, latent_size: int, root: Path = paths.DATA) -> Starts:
     """The starts beside a task's trained M. Raises ValueError where they are of another latent size."""
-    path = paths.memory(task, root=root) / STARTS
-    tensors = weights.load_rows(path, {"means": latent_size, "logvars": latent_size})
+    path = paths.memory(task, root=root) / paths.WEIGHTS
+    tensors = weights.load_rows(path, {"means": latent_size, "logvars": latent_size}, STARTS)
     return Starts(**tensors)
 
 
@@ -61,9 +64,9 @@ class Dream:
         self.horizon = task.horizon
         self.device = next(memory.parameters()).device
         self.memory = memory
+        self.cell = Cell(memory, precision)
         self.starts = Starts(*(t.to(self.device) for t in starts))
         self.temperature = temperature
-        self.precision = precision
         self.vision = vision
 
     @torch.inference_mode()
@@ -80,9 +83,8 @@ class Dream:
         """M takes in z and actions float32 [B, A] and draws what follows. Done: logit > 0, or time is up."""
         taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
         restarts = torch.from_numpy(self.streams.steps == 0).to(self.device)
-        with devices.autocast(self.device, self.precision):
-            self.state = self.memory.step(self.z, taken, restarts, self.state)
-            expected = self.memory.predict(self.state[0])
+        self.state = self.cell.step(self.z, taken, restarts, self.state)
+        expected = self.cell.predict(self.state[0])
         uniform, normal = self.streams.now().unbind(1)
         self.z = mixture.sample(expected.z, self.temperature, uniform, normal)
         self.streams.advance()

@@ -21,7 +21,8 @@ from gymnasium.vector.utils import batch_space, iterate
 
 from wm import devices, paths, weights
 from wm.dream import Dream, load_starts
-from wm.memory import Memory
+from wm.errors import BadInput
+from wm.memory import PART, Memory
 from wm.pixels import check_renderer, episode_seed
 from wm.places import Features, Place
 from wm.reality import Reality
@@ -97,12 +98,14 @@ class PlaceVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self, *, seed: int | Sequence[int | None] | None = None, options: Info | None = None
     ) -> tuple[np.ndarray, Info]:
         """Start an episode in every environment. `seed`: i gets `seed + i`, or `seed[i]`."""
+        if isinstance(seed, np.integer):
+            seed = int(seed)
         if seed is None or isinstance(seed, int):
             super().reset(seed=seed)
         asked = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
         wanted = [None] * self.num_envs if asked is None else list(asked)
         if len(wanted) != self.num_envs:
-            raise ValueError(f"seed lists {len(wanted)} seeds for {self.num_envs} environments")
+            raise BadInput(f"seed lists {len(wanted)} seeds for {self.num_envs} environments")
         for row, one in enumerate(wanted):
             if one is not None:
                 self.generators[row] = seeding.np_random(one)[0]
@@ -241,8 +244,8 @@ def load_reality(task: Task, root: Path, memory: str, renderer: str | None) -> t
 
 def load_dream(task: Task, root: Path, temperature: float) -> tuple[Dream, int]:
     """The dream with the networks of a data folder, and Z."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be more than 0, but is {temperature}")
+    if not 0 < temperature < np.inf:
+        raise BadInput(f"temperature must be more than 0 and finite, but is {temperature}")
     vision = infer_vision(task, root)
     memory = infer_memory(task, root, "trained", vision.latent_size)
     starts = load_starts(task.name, vision.latent_size, root)
@@ -260,12 +263,12 @@ def infer_vision(task: Task, root: Path) -> Vision:
 def infer_memory(task: Task, root: Path, kind: str, latent_size: int) -> Memory:
     """A task's M of whatever size its weights are, for a V of `latent_size`."""
     if kind not in ("trained", "untrained"):
-        raise ValueError(f"memory is {kind!r}; allowed: trained, untrained")
+        raise BadInput(f"memory is {kind!r}; allowed: trained, untrained")
     path = paths.memory(task.name, kind, root) / paths.WEIGHTS
-    hidden_size = stored_shape(path, "lstm.weight_hh_l0")[1]
-    mixtures = (stored_shape(path, "head.weight")[0] - int(task.ends)) // (3 * latent_size)
+    hidden_size = stored_shape(path, f"{PART}.lstm.weight_hh_l0")[1]
+    mixtures = (stored_shape(path, f"{PART}.head.weight")[0] - int(task.ends)) // (3 * latent_size)
     memory = Memory(latent_size, task.action_size, hidden_size, mixtures, task.ends)
-    weights.load_into(memory, path)
+    weights.load_into(memory, path, PART)
     return memory.eval().requires_grad_(False).to(devices.device())
 
 
@@ -275,5 +278,5 @@ def stored_shape(path: Path, name: str) -> list[int]:
         with safetensors.safe_open(path, "pt") as file:
             return file.get_slice(name).get_shape()
     except (FileNotFoundError, safetensors.SafetensorError):
-        weights.load(path, {})  # says what is wrong
-        raise
+        weights.load(path, {})  # says what is wrong with the file, if it is the file
+        raise BadInput(f"{path} holds no {name}: it is of something else; run dvc repro") from None

@@ -15,6 +15,9 @@ from wm.mixture import Mixture
 from wm.settings import MemorySettings
 from wm.tasks import Task
 
+PART = "memory"
+"""Of a weights file: M itself. Beside it lie the starts of its dreams, where it was trained (`wm.dream`)."""
+
 GATES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 State = tuple[Tensor, Tensor]
@@ -59,23 +62,12 @@ class Memory(nn.Module):
         assert restarts is not None
         return torch.cat([z, actions, restarts.unsqueeze(-1).to(z.dtype)], -1)
 
-    def predict(self, hidden: Tensor) -> Prediction:
-        """The prediction that a state h [..., H] holds, in float32."""
-        outputs = self.head(hidden).float()
+    def split(self, outputs: Tensor) -> Prediction:
+        """The prediction that the head's outputs [..., 3 * K * Z (+ 1)] stand for."""
         latent = outputs.shape[-1] - int(self.ends)
         return Prediction(
             mixture.split(outputs[..., :latent], self.mixtures), outputs[..., latent:].squeeze(-1)
         )
-
-    def step(self, z: Tensor, actions: Tensor, restarts: Tensor | None, state: State) -> State:
-        """The state after z [B, Z] and actions [B, A]; `restarts` bool [B] marks rows on their first step.
-
-        It holds what M expects next: `predict(h)`.
-        """
-        x = self.inputs(z, actions, restarts)
-        w_ih, w_hh, b_ih, b_hh = (self.lstm.get_parameter(f"{name}_l0") for name in GATES)
-        h, c = torch.lstm_cell(x, state, w_ih, w_hh, b_ih, b_hh)
-        return h.float(), c.float()
 
     def forward(self, z: Tensor, actions: Tensor, restarts: Tensor, state: State) -> tuple[Prediction, State]:
         """Predictions along windows: z [B, T, Z], actions [B, T, A], restarts bool [B, T], the state before.
@@ -91,7 +83,7 @@ class Memory(nn.Module):
             outputs, (h, c) = self.lstm(x[:, start:stop], (h[None], c[None]))
             hidden.append(outputs)
             state = (h[0], c[0])
-        return self.predict(torch.cat(hidden, 1)), state
+        return self.split(self.head(torch.cat(hidden, 1)).float()), state
 
 
 def make_memory(task: Task, latent_size: int, settings: MemorySettings) -> Memory:
@@ -107,5 +99,5 @@ def load_memory(
 ) -> Memory:
     """A task's M, `trained` or `untrained`, ready to act. Raises ValueError for weights of other sizes."""
     memory = make_memory(task, latent_size, settings)
-    weights.load_into(memory, paths.memory(task.name, kind, root) / paths.WEIGHTS)
+    weights.load_into(memory, paths.memory(task.name, kind, root) / paths.WEIGHTS, PART)
     return memory.eval().requires_grad_(False)

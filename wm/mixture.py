@@ -5,6 +5,7 @@ means and log standard deviations. Dimensions are independent given M's state, e
 """
 
 import math
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -39,10 +40,12 @@ def sample(mixture: Mixture, temperature: float, uniform: Tensor, normal: Tensor
     `uniform` in [0, 1) and standard `normal`, both [..., Z], are the draw's randomness (published code,
     `get_pi_idx` and `sample_sequence`). Towards temperature 0 it is the mean of the likeliest component.
     """
-    scaled = mixture.logits / temperature
-    bounds = torch.exp(scaled - scaled.amax(-2, keepdim=True)).cumsum(-2)
-    chosen = (bounds <= (uniform * bounds[..., -1, :]).unsqueeze(-2)).sum(-2, keepdim=True)
-    chosen.clamp_(max=scaled.shape[-2] - 1)  # rounding may carry uniform * total up to the total
-    mean = mixture.means.gather(-2, chosen).squeeze(-2)
-    std = mixture.logstds.gather(-2, chosen).squeeze(-2).exp()
-    return mean + std * (math.sqrt(temperature) * normal)
+    scaled = (mixture.logits - mixture.logits.amax(-2, keepdim=True)) / temperature
+    bounds = list(accumulate(torch.exp(scaled).unbind(-2), torch.add))  # CUDA has no deterministic cumsum
+    mark = uniform * bounds[-1]
+    mean, logstd = mixture.means.select(-2, 0), mixture.logstds.select(-2, 0)
+    for component, bound in enumerate(bounds[:-1], start=1):
+        passed = mark >= bound
+        mean = torch.where(passed, mixture.means.select(-2, component), mean)
+        logstd = torch.where(passed, mixture.logstds.select(-2, component), logstd)
+    return mean + logstd.exp() * (math.sqrt(temperature) * normal)

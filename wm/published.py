@@ -8,7 +8,7 @@ Score = tuple[float, float]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table. `name`: an agent, or TASK-random; None for a row that is cited alone."""
+    """A row of a table. `name`: an agent, TASK-random or TASK-data; None for a row that is cited alone."""
 
     name: str | None
     label: str
@@ -55,6 +55,7 @@ TAKECOVER = Table(
     rows=(
         Row(None, "Gym leader", (820, 58), source=CITED),
         Row("takecover-random", "random policy", (210, 108)),
+        Row("takecover-data", "data policy (the dream's calibration)", None),
         Row("takecover-010", "dream at temperature 0.1", (193, 58), (2086, 140), 0.10),
         Row("takecover-050", "dream at temperature 0.5", (196, 50), (2060, 277), 0.50),
         Row("takecover-100", "dream at temperature 1.0", (868, 511), (1145, 690), 1.00),

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm import devices, seeds
+from wm import seeds
+from wm.cell import Cell
+from wm.encoder import Encoder
 from wm.memory import Memory
 from wm.places import Features
 from wm.streams import CHUNK, Streams
@@ -55,7 +57,8 @@ class Reality:
         self.horizon = task.horizon
         self.vision = vision
         self.memory = memory
-        self.precision = precision
+        self.encoder = Encoder(vision, precision)
+        self.cell = Cell(memory, precision) if memory else None
         self.device = next(vision.parameters()).device
         self.games = Games(task, renderer)
         self.playing: list[Game] = []
@@ -126,18 +129,16 @@ class Reality:
 
     def _look(self) -> Tensor:
         """z [B, Z] of the present frames, sampled with the noise of this step."""
-        with devices.autocast(self.device, self.precision):
-            mean, logvar = self.vision.encode(torch.from_numpy(self.seen).to(self.device))
+        mean, logvar = self.encoder.encode(torch.from_numpy(self.seen).to(self.device))
         return sample(mean, logvar, self.streams.now())
 
     def _remember(self, actions: np.ndarray) -> None:
         """M's state after it has seen this z and action; the first step of an episode is a restart."""
-        if self.memory is None:
+        if self.cell is None:
             return
         restarts = torch.from_numpy(self.streams.steps == 0).to(self.device)
         taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
-        with devices.autocast(self.device, self.precision):
-            self.state = self.memory.step(self.z, taken, restarts, self.state)
+        self.state = self.cell.step(self.z, taken, restarts, self.state)
 
 
 def noise(latent_size: int, generator: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 import wm
 from wm import paths, weights
-from wm.dream import STARTS, Starts, save_starts
+from wm.dream import Starts, save_dreamer
 from wm.memory import Memory
 from wm.settings import FACTS
 from wm.tasks import load_task
@@ -92,5 +92,4 @@ def write_artifacts(root: Path) -> None:
         for folder in (paths.vision(name, root), paths.memory(name, root=root)):
             folder.mkdir(parents=True)
         weights.save(paths.vision(name, root) / paths.WEIGHTS, vision().state_dict())
-        weights.save(paths.memory(name, root=root) / paths.WEIGHTS, memory(name).state_dict())
-        save_starts(paths.memory(name, root=root) / STARTS, starts())
+        save_dreamer(paths.memory(name, root=root) / paths.WEIGHTS, memory(name), starts())

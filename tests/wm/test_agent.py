@@ -39,7 +39,7 @@ def placed(settings, name: str, place: str) -> agents.Placement:
         (
             "takecover",
             "dream",
-            ["memory/trained/weights.safetensors", "memory/trained/starts.safetensors"],
+            ["memory/trained/weights.safetensors"],
         ),
     ],
 )

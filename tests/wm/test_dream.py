@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from wm import mixture, paths, seeds
-from wm.dream import STARTS, Dream, Starts, load_starts, save_starts
+from wm.cell import Cell
+from wm.dream import Dream, Starts, load_starts, save_dreamer
 from wm.memory import Memory
 from wm.tasks import load_task
 from wm.vision import Vision, sample
@@ -35,15 +36,15 @@ def plain_episode(memory: Memory, seed: int, row: int, steps: int, temperature: 
     pick = int(stream.integers(5))
     noise = torch.from_numpy(stream.standard_normal(6, np.float32))
     z = sample(FIRSTS.means[pick], FIRSTS.logvars[pick], noise)[None]
-    zs, state = [z], memory.initial(1)
+    zs, state, cell = [z], memory.initial(1), Cell(memory, "float32")
     for step in range(steps):
         if step % 64 == 0:
             uniform = torch.from_numpy(stream.random((64, 6), np.float32))
             normal = torch.from_numpy(stream.standard_normal((64, 6), np.float32))
         action = torch.from_numpy(moves(row + 1, step)[row:])
-        state = memory.step(z, action, torch.tensor([step == 0]), state)
+        state = cell.step(z, action, torch.tensor([step == 0]), state)
         at = slice(step % 64, step % 64 + 1)
-        z = mixture.sample(memory.predict(state[0]).z, temperature, uniform[at], normal[at])
+        z = mixture.sample(cell.predict(state[0]).z, temperature, uniform[at], normal[at])
         zs.append(z)
     return zs
 
@@ -107,7 +108,7 @@ def test_starts_come_back_and_another_latent_size_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths.memory("takecover").mkdir(parents=True)
-    save_starts(paths.memory("takecover") / STARTS, FIRSTS)
+    save_dreamer(paths.memory("takecover") / paths.WEIGHTS, memory_of(), FIRSTS)
     loaded = load_starts("takecover", 6)
     assert torch.equal(loaded.means, FIRSTS.means) and torch.equal(loaded.logvars, FIRSTS.logvars)
     with pytest.raises(ValueError, match="latent_size"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from wm.cell import Cell
 from wm.memory import Memory
 
 
@@ -26,6 +27,7 @@ def window(rows: int, steps: int, seed: int = 0) -> tuple[torch.Tensor, torch.Te
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_window_equals_its_steps_one_row_and_one_step_at_a_time(ends: bool) -> None:
     memory = Memory(4, 2, 8, 3, ends).initialise(1)
+    cell = Cell(memory, "float32")
     z, actions, restarts = window(3, 11)
     start = (torch.randn(3, 8), torch.randn(3, 8))
     together, last = memory(z, actions, restarts, start)
@@ -35,8 +37,8 @@ def test_a_window_equals_its_steps_one_row_and_one_step_at_a_time(ends: bool) ->
             at = (slice(row, row + 1), step)
             if restarts[row, step]:
                 state = memory.initial(1)
-            state = memory.step(z[at], actions[at], restarts[at], state)
-            alone = memory.predict(state[0])
+            state = cell.step(z[at], actions[at], restarts[at], state)
+            alone = cell.predict(state[0])
             for part, whole in zip(alone.z, together.z, strict=True):
                 torch.testing.assert_close(part[0], whole[row, step], atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(alone.done[0], together.done[row, step], atol=1e-5, rtol=1e-5)

@@ -57,8 +57,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_matrices_of_any_height_and_one_width(tmp_path: Path) -> None:
     rows = {"means": torch.ones(4, 3), "logvars": torch.zeros(4, 3)}
-    weights.save(tmp_path / "rows.safetensors", rows)
-    loaded = weights.load_rows(tmp_path / "rows.safetensors", {"means": 3, "logvars": 3})
+    weights.save(tmp_path / "rows.safetensors", weights.join(rows=rows, other={"d": torch.ones(1)}))
+    loaded = weights.load_rows(tmp_path / "rows.safetensors", {"means": 3, "logvars": 3}, "rows")
     assert torch.equal(loaded["means"], rows["means"])
     with pytest.raises(ValueError, match="latent_size"):
-        weights.load_rows(tmp_path / "rows.safetensors", {"means": 2, "logvars": 2})
+        weights.load_rows(tmp_path / "rows.safetensors", {"means": 2, "logvars": 2}, "rows")
+
+
+def test_each_part_of_a_file_is_read_by_itself(tmp_path: Path) -> None:
+    weights.save(tmp_path / "w.safetensors", weights.join(memory=TENSORS, starts={"c": torch.ones(2)}))
+    loaded = weights.load(tmp_path / "w.safetensors", SHAPES, "memory")
+    assert loaded.keys() == TENSORS.keys() and torch.equal(loaded["b"], TENSORS["b"])
+    with pytest.raises(ValueError, match="holds other weights"):
+        weights.load(tmp_path / "w.safetensors", SHAPES, "starts")

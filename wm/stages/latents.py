@@ -10,10 +10,12 @@ import torch
 
 from wm import devices, files, fitting, paths, progress
 from wm.checkpoint import Checkpoint
+from wm.encoder import Encoder
 from wm.episodes import LATENTS, Store, Writer, check_files, open_parts, publish
+from wm.errors import BadInput
 from wm.reading import read_yaml
-from wm.settings import VisionSettings, read_settings
-from wm.vision import Vision, load_vision
+from wm.settings import read_settings
+from wm.vision import load_vision
 
 BATCH = 256
 """Frames encoded at once. It is fixed, because products of another batch size differ in the last bits."""
@@ -25,6 +27,7 @@ def run(task_name: str) -> None:
     stores = open_parts(paths.rollouts(task_name), settings.parts)
     fitting.prepare(settings.vision.threads)
     vision = load_vision(task_name, settings.vision).to(devices.device())
+    encoder = Encoder(vision, settings.vision.precision)
     key = {
         "settings": asdict(settings.vision),
         "device": devices.device().type,
@@ -32,7 +35,7 @@ def run(task_name: str) -> None:
         "rollouts": {part: store.digest for part, store in zip(settings.parts, stores, strict=True)},
     }
     with Checkpoint(f"latents@{task_name}", key) as checkpoint:
-        encode_parts(settings.parts, stores, vision, settings.vision, checkpoint)
+        encode_parts(settings.parts, stores, encoder, checkpoint)
         with files.output_folder(paths.latents(task_name)) as folder:
             for part in settings.parts:
                 publish(checkpoint.folder / str(part), folder / str(part))
@@ -41,8 +44,7 @@ def run(task_name: str) -> None:
 def encode_parts(
     parts: Sequence[int],
     stores: Sequence[Store],
-    vision: Vision,
-    settings: VisionSettings,
+    encoder: Encoder,
     checkpoint: Checkpoint,
 ) -> None:
     """Encode what is not yet; the state is the finished parts' digests and the present one's place."""
@@ -55,22 +57,21 @@ def encode_parts(
         for part, store in zip(parts, stores, strict=True):
             if part in state["digests"]:
                 continue
-            state = encode(part, store, vision, settings, checkpoint, state, bar)
+            state = encode(part, store, encoder, checkpoint, state, bar)
 
 
 def intact(folder: Path, state: dict[str, Any], part: int) -> bool:
     """Whether a finished part still is what was written."""
     try:
         return bool(check_files(folder)["digest"] == state["digests"][part])
-    except ValueError:
+    except BadInput:
         return False
 
 
 def encode(
     part: int,
     store: Store,
-    vision: Vision,
-    settings: VisionSettings,
+    encoder: Encoder,
     checkpoint: Checkpoint,
     state: dict[str, Any],
     bar: Any,
@@ -80,23 +81,22 @@ def encode(
     writer = Writer(checkpoint.folder / str(part), LATENTS, state["writer"])
     for start in range(state["at"], store.steps, BATCH):
         stop = min(start + BATCH, store.steps)
-        means, logvars = look(vision, store.frames(start, stop), settings.precision)
+        means, logvars = look(encoder, store.frames(start, stop))
         taken = {"actions": store.actions(start, stop), "terminations": store.terminations(start, stop)}
         writer.append({"means": means, "logvars": logvars, **taken})
         bar.update(stop - start)
         if checkpoint.due:
             checkpoint.save({"digests": digests, "at": stop, "writer": writer.state()})
     writer.append({"ends": store.ends})
-    digest = writer.finish({"task": store.task, "part": part, "rollouts": store.digest})
+    attempts = store.attributes["attempts"]
+    digest = writer.finish({"task": store.task, "part": part, "rollouts": store.digest, "attempts": attempts})
     state = {"digests": {**digests, part: digest}, "at": 0, "writer": None}
     checkpoint.save(state)
     return state
 
 
 @torch.inference_mode()
-def look(vision: Vision, frames: np.ndarray, precision: str) -> tuple[np.ndarray, np.ndarray]:
+def look(encoder: Encoder, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log-variance of each frame's z, float32 [n, Z]."""
-    where = next(vision.parameters()).device
-    with devices.autocast(where, precision):
-        mean, logvar = vision.encode(torch.from_numpy(frames).to(where))
-    return mean.float().cpu().numpy(), logvar.float().cpu().numpy()
+    mean, logvar = encoder.encode(torch.from_numpy(frames).to(encoder.heads.device))
+    return mean.cpu().numpy(), logvar.cpu().numpy()

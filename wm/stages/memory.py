@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wm import calibration, devices, files, fitting, mixture, paths, plots, seeds, weights
-from wm.batches import LatentStreams, first_latents, survival_lengths
+from wm import calibration, devices, files, fitting, mixture, paths, plots, seeds
+from wm.batches import LatentStreams, first_latents, hold
 from wm.checkpoint import Checkpoint
-from wm.dream import STARTS, Starts, save_starts
+from wm.dream import Starts, save_dreamer
 from wm.episodes import Store, open_parts
 from wm.fitting import Fit, Losses
 from wm.memory import Memory, make_memory
@@ -23,12 +23,14 @@ from wm.tasks import Task, load_task
 from wm.vision import load_vision, sample
 
 JUDGED_WINDOWS = 8
+DREAM_BLOCK = 100
+"""Calibrating episodes dreamt side by side."""
 FILM_STEPS = 12
 FILM_STRIDE = 6
 
 
 def run(task_name: str) -> None:
-    """Writes `data/TASK/memory/trained`: weights, starts of dreams, losses, a film strip, metrics."""
+    """Writes `data/TASK/memory/trained`: weights with starts of dreams, losses, a film strip, metrics."""
     game = read_settings(read_yaml(paths.PARAMS)).games[task_name]
     task, settings, device = load_task(task_name), game.memory, devices.device()
     stores = open_parts(paths.latents(task_name), game.parts, game.vision.latent_size)
@@ -41,15 +43,15 @@ def run(task_name: str) -> None:
         curve = train(task, memory, settings, stores, checkpoint)
         memory.eval().requires_grad_(False)
         starts = Starts(*map(torch.from_numpy, first_latents(stores)))
+        dreamt = dream_on(task, game, memory, starts, checkpoint)
         with files.output_folder(paths.memory(task_name)) as folder:
-            weights.save(folder / paths.WEIGHTS, memory.state_dict())
-            save_starts(folder / STARTS, starts)
+            save_dreamer(folder / paths.WEIGHTS, memory, starts)
             write_curve(folder, task, curve)
             frames = calibration.film(
                 memory, vision, *film_episode(stores, task), settings.seed, settings.precision
             )
             plots.save_sheet(folder / "dream.png", [f[::FILM_STRIDE][:FILM_STEPS] for f in frames])
-            files.write_json(folder / paths.METRICS, metrics(task, game, memory, starts, stores, curve))
+            files.write_json(folder / paths.METRICS, metrics(task, curve, dreamt, stores))
 
 
 def train(
@@ -58,7 +60,9 @@ def train(
     """Fit M on windows of endless streams of episodes; its state is carried from window to window."""
     device = next(memory.parameters()).device
     windows = (settings.batch_size, settings.sequence_length, settings.seed)
-    streams = LatentStreams(stores, *windows, held_out=False)
+    held = hold(stores)
+    streams = LatentStreams(stores, *windows, held_out=False, held=held)
+    held_out = LatentStreams(stores, *windows, held_out=True, held=held)
     h, c = memory.initial(settings.batch_size)
     carried = {"h": h, "c": c}
 
@@ -69,7 +73,6 @@ def train(
         return result
 
     def judge() -> dict[str, float]:
-        held_out = LatentStreams(stores, *windows, held_out=True)
         state, rows = memory.initial(settings.batch_size), []
         for window in range(JUDGED_WINDOWS):
             noise = fitting.noise_source(device, settings.seed, "memory held out", window)
@@ -79,6 +82,8 @@ def train(
 
     fit = Fit(f"memory {task.name}", memory, losses, judge, checkpoint, carried)
     fit.run(settings.steps, settings.learning_rate, settings.final_learning_rate, settings.gradient_clip)
+    streams.close()
+    held_out.close()
     return fit.curve
 
 
@@ -127,32 +132,40 @@ def film_episode(stores: Sequence[Store], task: Task) -> tuple[np.ndarray, np.nd
     return store.means(start, stop), store.actions(start, stop)
 
 
+def dream_on(
+    task: Task, game: TaskSettings, memory: Memory, starts: Starts, checkpoint: Checkpoint
+) -> list[int]:
+    """The lengths of the data policy's dreams, as many as the settings ask for; what is done is kept."""
+    path, settings = checkpoint.folder / "dreams.json", game.memory
+    lengths: list[int] = files.read_json(path) if path.exists() else []
+    while len(lengths) < settings.calibration_episodes:
+        episodes = range(len(lengths), min(len(lengths) + DREAM_BLOCK, settings.calibration_episodes))
+        how = (game.rollouts.persistence, episodes, settings.seed, settings.precision)
+        lengths += calibration.survival(task, memory, starts, *how).tolist()
+        files.write_json(path, lengths)
+    return lengths
+
+
 def metrics(
-    task: Task,
-    game: TaskSettings,
-    memory: Memory,
-    starts: Starts,
-    stores: Sequence[Store],
-    curve: list[dict[str, float]],
+    task: Task, curve: list[dict[str, float]], dreamt: list[int], stores: Sequence[Store]
 ) -> dict[str, float]:
-    """The last losses; where M predicts ends, the data policy's survival in the dream beside reality's."""
+    """The last losses; where M predicts ends, the data policy's survival in the dream beside reality's.
+
+    Survival is that of episodes as rollouts keep them; beside it stands the share of all that were kept.
+    """
     result = {name: curve[-1][name] for name in ("held_out_nll", "train_nll")}
-    settings = game.memory
-    if settings.calibration_episodes:
-        dreamt = calibration.survival(
-            task,
-            memory,
-            starts,
-            game.rollouts.persistence,
-            settings.calibration_episodes,
-            settings.seed,
-            settings.precision,
-        )
-        kept = dreamt[dreamt > task.kept_above]  # as the rollouts were
-        real = survival_lengths(stores)
-        result |= {
-            "survival_in_reality": float(real.mean()),
-            "survival_in_dream": float(kept.mean()) if len(kept) else 0.0,
-            "share_of_dreams_kept": float(len(kept) / len(dreamt)),
-        }
+    if dreamt:
+        kept = [length for length in dreamt if length > task.kept_above]
+        real = np.concatenate([store.lengths for store in stores])
+        attempts = sum(store.attributes["attempts"] for store in stores)
+        result |= described("reality", real, attempts) | described("dream", np.array(kept), len(dreamt))
     return result
+
+
+def described(place: str, kept: np.ndarray, attempts: int) -> dict[str, float]:
+    return {
+        f"survival_in_{place}": float(kept.mean()) if len(kept) else 0.0,
+        f"survival_in_{place}_std": float(kept.std()) if len(kept) else 0.0,
+        f"episodes_in_{place}": len(kept),
+        f"share_kept_in_{place}": len(kept) / attempts,
+    }

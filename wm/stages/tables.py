@@ -47,10 +47,24 @@ def forget_others(settings: Settings) -> None:
 
 
 def read_scores(settings: Settings) -> Scores:
-    """All metrics of evaluations and of the random policy. Raises ValueError where one is missing."""
+    """All metrics of evaluations and of the blind policies. Raises ValueError where one is missing."""
     sources = {name: paths.evaluation(name) for name in settings.agents}
     sources |= {f"{task}-random": paths.random(task) for task in settings.tasks}
-    return {name: files.read_json(folder / paths.METRICS) for name, folder in sources.items()}
+    scores = {name: files.read_json(folder / paths.METRICS) for name, folder in sources.items()}
+    memories = {task: files.read_json(paths.memory(task) / paths.METRICS) for task in settings.tasks}
+    dreamt = {task: m for task, m in memories.items() if "survival_in_dream" in m}
+    return scores | {f"{task}-data": calibration(metrics) for task, metrics in dreamt.items()}
+
+
+def calibration(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The data policy as a row: what it survives in the game and in the dream at temperature 1."""
+    return {
+        "mean": metrics["survival_in_reality"],
+        "std": metrics["survival_in_reality_std"],
+        "episodes": metrics["episodes_in_reality"],
+        "virtual_mean": metrics["survival_in_dream"],
+        "virtual_std": metrics["survival_in_dream_std"],
+    }
 
 
 def complete(table: Table, settings: Settings, scores: Scores) -> Table:

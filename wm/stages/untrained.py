@@ -1,7 +1,7 @@
 """The stage `untrained`: M as it is drawn, for the ablation; it depends on shapes and a seed alone."""
 
 from wm import files, paths, seeds, weights
-from wm.memory import make_memory
+from wm.memory import PART, make_memory
 from wm.reading import read_yaml
 from wm.settings import read_settings
 from wm.tasks import load_task
@@ -13,4 +13,4 @@ def run(task: str) -> None:
     memory = make_memory(load_task(task), game.vision.latent_size, game.memory)
     memory.initialise(seeds.integer(game.memory.seed, "memory", task))
     with files.output_folder(paths.memory(task, "untrained")) as folder:
-        weights.save(folder / paths.WEIGHTS, memory.state_dict())
+        weights.save(folder / paths.WEIGHTS, weights.join(**{PART: memory.state_dict()}))

@@ -7,6 +7,7 @@ import numpy as np
 from wm.episodes import LATENTS, ROLLOUTS, Writer
 
 LENGTHS = [40, 25, 60, 33]
+ATTEMPTS = 5
 
 
 def write_rollouts(path: Path, task: str, actions: int, seed: int = 0) -> None:
@@ -15,7 +16,7 @@ def write_rollouts(path: Path, task: str, actions: int, seed: int = 0) -> None:
     writer = Writer(path, ROLLOUTS)
     frames = draw.integers(0, 256, (steps, 64, 64, 3), dtype=np.uint8)
     writer.append({"frames": frames, "rewards": np.ones(steps, np.float32), **common(draw, actions)})
-    writer.finish({"task": task})
+    writer.finish({"task": task, "attempts": ATTEMPTS})
 
 
 def write_latents(path: Path, task: str, actions: int, latent_size: int, seed: int = 0) -> None:
@@ -24,7 +25,7 @@ def write_latents(path: Path, task: str, actions: int, latent_size: int, seed: i
     writer = Writer(path, LATENTS)
     means = draw.standard_normal((steps, latent_size), np.float32)
     writer.append({"means": means, "logvars": np.full_like(means, -2.0), **common(draw, actions)})
-    writer.finish({"task": task})
+    writer.finish({"task": task, "attempts": ATTEMPTS})
 
 
 def common(draw: np.random.Generator, actions: int) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 import wm
 from wm import checkpoint, episodes, weights
+from wm.encoder import Encoder
 from wm.episodes import LATENTS, LAYOUTS, ROLLOUTS, Writer, open_parts
 from wm.stages import latents
 from wm.vision import Vision
@@ -55,7 +56,7 @@ def record(path: Path, part: int, lengths: list[int]) -> None:
     writer.append({"frames": draw.integers(0, 256, (steps, 64, 64, 3)), "rewards": np.ones(steps)})
     writer.append({"actions": draw.standard_normal((steps, 1)), "terminations": draw.random(steps) < 0.2})
     writer.append({"ends": np.cumsum(lengths)})
-    writer.finish({"task": "takecover"})
+    writer.finish({"task": "takecover", "attempts": 9})
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -108,12 +109,12 @@ def stop_after(count: int, looked: list[int], original: Callable) -> Callable:
     """`look`, which ends the process instead of a call more than `count`."""
     calls: list[int] = []
 
-    def look(vision: Vision, frames: np.ndarray, precision: str) -> tuple[np.ndarray, np.ndarray]:
+    def look(encoder: Encoder, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         calls.append(len(frames))
         if len(calls) > count:
             raise Killed
         looked.append(len(frames))
-        found: tuple[np.ndarray, np.ndarray] = original(vision, frames, precision)
+        found: tuple[np.ndarray, np.ndarray] = original(encoder, frames)
         return found
 
     look.original = original  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from PIL import Image
 from tests.wm import artifacts
 from tests.wm.stages import stores
 from tests.wm.stages.checkout import digests, kill_and_resume
-from wm import paths, weights
+from wm import calibration, paths, weights
 from wm.dream import load_starts
+from wm.memory import PART
 from wm.stages import memory, untrained
 
 STEPS = 60
@@ -41,7 +43,8 @@ def test_take_cover_s_dream_is_held_against_reality(folder: Path) -> None:
     out = paths.memory("takecover")
     found = json.loads((out / paths.METRICS).read_text())
     assert found["survival_in_reality"] == sum(stores.LENGTHS) / len(stores.LENGTHS)
-    assert 0 <= found["survival_in_dream"] <= 2100 and 0 <= found["share_of_dreams_kept"] <= 1
+    assert found["share_kept_in_reality"] == len(stores.LENGTHS) / stores.ATTEMPTS
+    assert 0 <= found["survival_in_dream"] <= 2100 and 0 <= found["share_kept_in_dream"] <= 1
     assert load_starts("takecover", artifacts.LATENT).means.shape == (3, artifacts.LATENT)
     assert Image.open(out / "dream.png").height == 2 * 128
     header = (out / "losses.csv").read_text().splitlines()[0]
@@ -64,6 +67,28 @@ def test_killed_and_resumed_it_writes_the_same_bytes(folder: Path) -> None:
     assert digests(paths.memory("takecover")) == expected
 
 
+def test_calibrating_dreams_are_kept_when_it_is_stopped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(folder, "takecover", 1)
+    memory.run("takecover")
+    expected = digests(paths.memory("takecover"))
+    (kept,) = (folder / "state").rglob("dreams.json")
+    kept.write_text(json.dumps(json.loads(kept.read_text())[:3]))
+    monkeypatch.setattr(memory, "DREAM_BLOCK", 5)
+    dreamt = []
+    original = calibration.survival
+
+    def counting(*arguments: Any) -> Any:
+        dreamt.append(list(arguments[4]))
+        return original(*arguments)
+
+    monkeypatch.setattr(calibration, "survival", counting)
+    memory.run("takecover")
+    assert dreamt == [[3, 4, 5, 6, 7]]
+    assert digests(paths.memory("takecover")) == expected
+
+
 def test_the_untrained_memory_has_the_trained_one_s_shape_and_its_seed_s_weights(folder: Path) -> None:
     prepare(folder, "carracing", 3)
     memory.run("carracing")
@@ -72,7 +97,7 @@ def test_the_untrained_memory_has_the_trained_one_s_shape_and_its_seed_s_weights
     untrained.run("carracing")
     assert digests(paths.memory("carracing", "untrained")) == first
     drawn, trained = (
-        weights.load(paths.memory("carracing", kind) / paths.WEIGHTS, shapes())
+        weights.load(paths.memory("carracing", kind) / paths.WEIGHTS, shapes(), PART)
         for kind in ("untrained", "trained")
     )
     assert not torch.equal(drawn["head.weight"], trained["head.weight"])
