@@ -1,0 +1,1 @@
+"""How fast the parts are beside the nearest other way: `python -m tests.bench`."""

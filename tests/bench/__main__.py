@@ -1,0 +1,38 @@
+"""`python -m tests.bench [--rows NAME ...] [--seconds S] [--json FILE]`: a table, as docs/speed.md has it."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import agents, dreams, games, training
+from tests.bench.measure import HEAD, Row, line, measure
+
+ROWS: dict[str, Callable[[], Row]] = {**games.ROWS, **agents.ROWS, **dreams.ROWS, **training.ROWS}
+
+
+def main() -> None:
+    """Print the table; `--json` also writes the figures."""
+    parser = argparse.ArgumentParser(
+        description="How fast the parts are beside the nearest other way, and beside their limit."
+    )
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="NAME", default=list(ROWS), help=names())
+    parser.add_argument("--seconds", type=float, default=2.0, help="time for one rate (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    arguments = parser.parse_args()
+    print(HEAD)
+    results = {}
+    for name in arguments.rows:
+        row = ROWS[name]()
+        results[name] = measure(row, arguments.seconds)
+        print(line(name, row, results[name]), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def names() -> str:
+    return f"of {', '.join(ROWS)} (default: all)"
+
+
+if __name__ == "__main__":
+    main()
