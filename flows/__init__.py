@@ -1,0 +1,1 @@
+"""Flows: Prefect runs the stages of dvc.yaml, several at once; DVC alone decides what is stale."""

@@ -1,0 +1,102 @@
+"""Commands in process groups of their own, none of which outlives the process that started it.
+
+Between us and the command stands a guard (this file, run as a program), the group's leader. It holds one end
+of a pipe; the kernel closes the other when we die, however we die, and the guard ends the group.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PATIENCE = 10.0
+"""Seconds between asking a group to end (SIGTERM) and ending it (SIGKILL)."""
+
+
+class Group:
+    """A running command with all that it starts."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        ours, theirs = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", __file__, str(ours), *command],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                pass_fds=[ours],
+            )
+        except BaseException:
+            os.close(theirs)
+            raise
+        finally:
+            os.close(ours)
+        self.pipe = theirs
+        self.closing = threading.Lock()
+
+    def follow(self, line: Callable[[str], None]) -> int:
+        """Hand over what the command prints, line by line; its exit code (minus the signal that ended it)."""
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            for text in self.process.stdout:
+                line(text.rstrip())
+        code = self.process.wait()
+        self.close()
+        return code
+
+    def end(self) -> None:
+        """End the group: politely first, so that stages save their state."""
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE)
+        self.close()
+
+    def close(self) -> None:
+        """Whatever is left of the group goes."""
+        with self.closing:
+            if self.pipe < 0:
+                return
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+            os.close(self.pipe)
+            self.pipe = -1
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+
+def guard(pipe: int, command: Sequence[str]) -> int:
+    """Run the command in this group; end the group when the pipe closes."""
+    os.set_inheritable(pipe, False)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the command gets it, too, and we wait for it
+    restored = {"preexec_fn": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)}
+    process = subprocess.Popen(command, **restored)  # type: ignore[call-overload]
+    orphaned = threading.Event()
+    threading.Thread(target=watch, args=(pipe, orphaned), daemon=True).start()
+    code: int = process.wait()
+    if orphaned.is_set():
+        os.killpg(0, signal.SIGKILL)
+    return code if code >= 0 else 128 - code
+
+
+def watch(pipe: int, orphaned: threading.Event) -> None:
+    """Wait until whoever started us is gone, and end the group."""
+    os.read(pipe, 1)
+    orphaned.set()
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(guard(int(sys.argv[1]), sys.argv[2:]))

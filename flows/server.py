@@ -1,0 +1,60 @@
+"""A Prefect server for as long as a flow runs, where no other is named."""
+
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.groups import Group
+
+HOST = "127.0.0.1"
+PATIENCE = 120.0
+"""Seconds until the server must answer; the first start makes a database."""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The API's address: PREFECT_API_URL, or that of a server that is started and ends with us.
+
+    Its database is Prefect's own (PREFECT_HOME), so `prefect server start` shows the runs later.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        yield url
+        return
+    port = free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    group, last = Group(command, Path.cwd()), [""]
+    reader = threading.Thread(target=group.follow, args=(lambda text: last.__setitem__(0, text or last[0]),))
+    reader.start()
+    try:
+        await_health(f"http://{HOST}:{port}/api/health", group, last)
+        os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+        yield os.environ["PREFECT_API_URL"]
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        group.end()
+        reader.join()
+
+
+def await_health(url: str, group: Group, last: list[str]) -> None:
+    """Wait for the server's first answer. Raises RuntimeError where none comes."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and group.process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the Prefect server did not start: {last[0]}")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        return int(free.getsockname()[1])

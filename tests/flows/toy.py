@@ -1,0 +1,98 @@
+"""A repository with trivial stages, in which `dvc` runs for real."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+
+STAGE = """
+import sys, time
+from pathlib import Path
+from ruamel.yaml import YAML
+name, *needs = sys.argv[1:]
+told = YAML(typ="safe").load(Path("params.yaml"))[name]
+if told == "fail":
+    sys.exit(f"{name} cannot")
+if isinstance(told, str) and told.startswith("wait"):
+    Path(f"{name}.started").touch()
+    time.sleep(300)
+with open("ran.txt", "a") as file:
+    file.write(name + "\\n")
+text = " ".join([name, str(told), *(Path(f"{need}.out").read_text() for need in needs)])
+Path(f"{name}.out").write_text(text)
+"""
+
+
+class Toy:
+    """Stages by name with what they need; each writes NAME.out and reads its own parameter."""
+
+    def __init__(
+        self, folder: Path, needs: Mapping[str, Sequence[str]], pools: Mapping[str, str] = {}
+    ) -> None:
+        self.folder = folder
+        self.server: dict[str, str] = {}  # where flows find one; empty: they start their own
+        folder.mkdir()
+        (folder / "stage.py").write_text(STAGE)
+        stages: dict[str, Any] = {}
+        for name, others in needs.items():
+            stages[name] = {
+                "desc": f"The stage {name}",
+                "cmd": f"{sys.executable} stage.py {' '.join([name, *others])}",
+                "deps": [f"{other}.out" for other in others],
+                "params": [name],
+                "outs": [f"{name}.out"],
+                "meta": {"pool": pools.get(name, "cpu")},
+            }
+        with open(folder / "dvc.yaml", "w") as file:
+            YAML().dump({"stages": stages}, file)
+        self.set(dict.fromkeys(needs, 1))
+        for command in (("git", "init", "--quiet"), ("dvc", "init", "--quiet")):
+            self.run(*command)
+        self.run("dvc", "config", "core.analytics", "false")
+
+    def set(self, params: Mapping[str, Any]) -> None:
+        (self.folder / "params.yaml").write_text(json.dumps(params))
+
+    @property
+    def ran(self) -> list[str]:
+        """The stages whose commands ran to their end, in order."""
+        path = self.folder / "ran.txt"
+        return path.read_text().split() if path.exists() else []
+
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        home = {"PREFECT_HOME": str(self.folder.parent / "prefect"), "PYTHONPATH": str(ROOT)}
+        return os.environ | home | self.server | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """`python -m flows.pipeline` in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.pipeline", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def flow(self, *arguments: str, expect: int = 0) -> str:
+        """`python -m flows.pipeline`; what it prints."""
+        process = self.start(*arguments)
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == expect, text
+        return text
+
+    def run(self, *command: str) -> str:
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment(), check=True, capture_output=True, text=True
+        ).stdout
+
+    def lock(self) -> Any:
+        return YAML(typ="safe").load(self.folder / "dvc.lock")
