@@ -75,7 +75,7 @@ OPERANDS: dict[str, dict[str, Any]] = {
 
 def add_helpers(commands: Any) -> None:
     command = commands.add_parser("preset", help="write a preset's values into params.yaml, comments kept")
-    command.add_argument("name", metavar="NAME", help="smoke (for tests), laptop or paper")
+    command.add_argument("name", metavar="NAME", help="smoke (for tests), laptop, overnight or paper")
     command.set_defaults(run=run_preset)
     command = commands.add_parser("check", help="check params.yaml and the environment, in a second")
     command.set_defaults(run=run_check)

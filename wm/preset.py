@@ -15,7 +15,7 @@ from wm.errors import BadInput
 from wm.reading import nearest, read_yaml
 from wm.settings import read_settings
 
-PRESETS = ("smoke", "laptop", "paper")
+PRESETS = ("smoke", "laptop", "overnight", "paper")
 
 REMARK = re.compile(r"(?<=\S) +# ")
 """What stands before a remark behind a value, which would otherwise keep its column."""

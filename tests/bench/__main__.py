@@ -5,10 +5,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import agents, dreams, games, training
-from tests.bench.measure import HEAD, Row, line, measure
+from tests.bench import agents, dreams, games, recording, training
+from tests.bench.measure import HEAD, Row, Skipped, line, measure
 
-ROWS: dict[str, Callable[[], Row]] = {**games.ROWS, **agents.ROWS, **dreams.ROWS, **training.ROWS}
+ROWS: dict[str, Callable[[], Row]] = {
+    **games.ROWS,
+    **agents.ROWS,
+    **dreams.ROWS,
+    **training.ROWS,
+    **recording.ROWS,
+}
 
 
 def main() -> None:
@@ -23,7 +29,11 @@ def main() -> None:
     print(HEAD)
     results = {}
     for name in arguments.rows:
-        row = ROWS[name]()
+        try:
+            row = ROWS[name]()
+        except Skipped as reason:
+            print(f"| {name} | skipped: {reason} |", flush=True)
+            continue
         results[name] = measure(row, arguments.seconds)
         print(line(name, row, results[name]), flush=True)
     if arguments.json:

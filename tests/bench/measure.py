@@ -25,7 +25,7 @@ class Row:
 
     unit: str
     ours: Callable[[], Work]
-    reference: Callable[[], Work]
+    reference: Callable[[], Work] | None
     limit: Callable[[], Work]
     threads: int = 1
     around: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
@@ -45,7 +45,8 @@ def measure(row: Row, seconds: float) -> Figures:
 
     torch.set_num_threads(row.threads)
     with row.around():
-        works = {"ours": row.ours(), "reference": row.reference(), "limit": row.limit()}
+        makers = {"ours": row.ours, "reference": row.reference, "limit": row.limit}
+        works = {name: make() for name, make in makers.items() if make}
         rates: dict[str, list[float]] = {name: [] for name in works}
         for _ in range(ROUNDS):
             for name, work in works.items():
@@ -57,19 +58,22 @@ def measure(row: Row, seconds: float) -> Figures:
 
 
 def line(name: str, row: Row, figures: Figures) -> str:
-    """A row of the table, in Markdown: medians, the range of ours, ratio and share with their ranges."""
-    ours, reference, limit = (figures[column] for column in ("ours", "reference", "limit"))
-    ratio = ours["median"] / reference["median"]
+    """A row of the table, in Markdown: medians and ranges, and of the medians ratio and share."""
+    ours, limit, reference = figures["ours"], figures["limit"], figures.get("reference")
     cells = [
         name,
         row.unit,
-        f"{ours['median']:,.0f} ({ours['min']:,.0f} to {ours['max']:,.0f})",
-        f"{reference['median']:,.0f} ({reference['min']:,.0f} to {reference['max']:,.0f})",
-        f"{ratio:.1f}",
-        f"{limit['median']:,.0f} ({limit['min']:,.0f} to {limit['max']:,.0f})",
+        rates(ours),
+        rates(reference) if reference else "–",
+        f"{ours['median'] / reference['median']:.1f}" if reference else "–",
+        rates(limit),
         f"{ours['median'] / limit['median']:.0%}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def rates(column: dict[str, float]) -> str:
+    return f"{column['median']:,.0f} ({column['min']:,.0f} to {column['max']:,.0f})"
 
 
 HEAD = "| row | unit | ours (min to max) | reference | ratio | limit | share |\n|---|---|---|---|---|---|---|"
@@ -81,7 +85,27 @@ def repeated(steps: Iterator[object], count: int, units: int) -> Work:
     def work() -> int:
         for _ in range(count):
             next(steps)
+        wait_for_device()
         return count * units
 
     work()
     return work
+
+
+def wait_for_device() -> None:
+    """Until all that was asked of a GPU is done."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+class Skipped(Exception):  # noqa: N818 - it says what happened
+    """A row that cannot be measured on this machine, and why."""
+
+
+def need_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise Skipped("PyTorch finds no CUDA device here")

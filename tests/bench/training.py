@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.bench.measure import Row, Work, repeated
+from tests.bench.measure import Row, Work, need_cuda, repeated
 from tests.bench.networks import ACTIONS, HIDDEN, LATENT
 from wm import mixture
 from wm.batches import FrameBatches, LatentStreams, hold
@@ -90,15 +90,15 @@ def descend(module: nn.Module, losses: Callable[[int], Tensor], units: int, fuse
     return repeated(steps(), 1, units)
 
 
-def vision() -> Row:
+def vision(device: str, unit: str) -> Row:
     made: list[Stores] = []
     chosen: VisionSettings = settings().vision
     size = chosen.batch_size
 
     def ours(fixed: bool) -> Work:
-        network = Vision(LATENT[TASK]).initialise(1)
+        network = Vision(LATENT[TASK]).initialise(1).to(device)
         batches = FrameBatches([open_store(made[0].rollouts)], size, 1, held_out=False)
-        first, noise = batches.batch(0), torch.Generator().manual_seed(1)
+        first, noise = batches.batch(0), torch.Generator(device).manual_seed(1)
 
         def losses(step: int) -> Tensor:
             frames = first if fixed else batches.batch(step)
@@ -107,16 +107,16 @@ def vision() -> Row:
         return descend(network, losses, size)
 
     return Row(
-        "frames/s, two cores",
+        unit,
         ours=lambda: ours(fixed=False),
-        reference=lambda: plain_vision(size),
+        reference=lambda: plain_vision(size, device),
         limit=lambda: ours(fixed=True),
         threads=2,
         around=lambda: stores(made),
     )
 
 
-def plain_vision(size: int) -> Work:
+def plain_vision(size: int, device: str) -> Work:
     """The same network and loss in float32 and PyTorch's default layout, one tensor in memory."""
     latent, floor = LATENT[TASK], 0.5 * LATENT[TASK]
     sizes = [3, 32, 64, 128, 256]
@@ -132,7 +132,7 @@ def plain_vision(size: int) -> Work:
         *[part for c in layers for part in (c, nn.ReLU())][:-1],
         nn.Sigmoid(),
     )
-    frames = torch.rand(size, 3, 64, 64)
+    frames = torch.rand(size, 3, 64, 64, device=device)
 
     def losses(_: int) -> Tensor:
         mean, logvar = encoder(frames).chunk(2, 1)
@@ -140,19 +140,20 @@ def plain_vision(size: int) -> Work:
         nats = -0.5 * (1 + logvar - mean.square() - logvar.exp()).sum(1)
         return ((pictures - frames).square().sum((1, 2, 3)) + nats.clamp(min=floor)).mean()
 
-    return descend(nn.ModuleList([encoder, decoder]), losses, size, fused=False)
+    return descend(nn.ModuleList([encoder, decoder]).to(device), losses, size, fused=False)
 
 
-def memory() -> Row:
+def memory(device: str, unit: str) -> Row:
     made: list[Stores] = []
     chosen: MemorySettings = settings().memory
     rows, length = chosen.batch_size, chosen.sequence_length
 
     def ours(fixed: bool) -> Work:
-        network: Memory = Memory(LATENT[TASK], ACTIONS[TASK], HIDDEN[TASK], 5, True).initialise(1)
+        network: Memory = Memory(LATENT[TASK], ACTIONS[TASK], HIDDEN[TASK], 5, True).initialise(1).to(device)
         opened = [open_store(made[0].latents)]
         streams = LatentStreams(opened, rows, length, 1, held_out=False, held=hold(opened))
-        first, noise, state = streams.batch(0), torch.Generator().manual_seed(1), [network.initial(rows)]
+        first, state = streams.batch(0), [network.initial(rows)]
+        noise = torch.Generator(device).manual_seed(1)
 
         def losses(step: int) -> Tensor:
             batch = first if fixed else streams.batch(step)
@@ -163,30 +164,40 @@ def memory() -> Row:
         return descend(network, losses, rows * length)
 
     return Row(
-        "steps/s, two cores",
+        unit,
         ours=lambda: ours(fixed=False),
-        reference=lambda: plain_memory(rows, length),
+        reference=lambda: plain_memory(rows, length, device),
         limit=lambda: ours(fixed=True),
         threads=2,
         around=lambda: stores(made),
     )
 
 
-def plain_memory(rows: int, length: int) -> Work:
+def plain_memory(rows: int, length: int, device: str) -> Work:
     """nn.LSTM and the mixture's loss in float32 on one batch in memory, whole windows."""
     latent, actions, task = LATENT[TASK], ACTIONS[TASK], load_task(TASK)
     assert task.ends
     lstm = nn.LSTM(latent + actions + 1, HIDDEN[TASK], batch_first=True)
     head = nn.Linear(HIDDEN[TASK], 15 * latent + 1)
-    x, target = torch.randn(rows, length, latent + actions + 1), torch.randn(rows, length, latent)
-    ends = torch.zeros(rows, length)
+    x = torch.randn(rows, length, latent + actions + 1, device=device)
+    target, ends = torch.randn(rows, length, latent).to(device), torch.zeros(rows, length).to(device)
 
     def losses(_: int) -> Tensor:
         outputs = head(lstm(x)[0])
         nll = -mixture.log_prob(mixture.split(outputs[..., :-1], 5), target).mean()
         return nll + nn.functional.binary_cross_entropy_with_logits(outputs[..., -1], ends)
 
-    return descend(nn.ModuleList([lstm, head]), losses, rows * length, fused=False)
+    return descend(nn.ModuleList([lstm, head]).to(device), losses, rows * length, fused=False)
 
 
-ROWS: dict[str, Callable[[], Row]] = {"vision-training": vision, "memory-training": memory}
+def on_cuda(row: Callable[[str, str], Row], unit: str) -> Row:
+    need_cuda()
+    return row("cuda", unit)
+
+
+ROWS: dict[str, Callable[[], Row]] = {
+    "vision-training": lambda: vision("cpu", "frames/s, two cores"),
+    "memory-training": lambda: memory("cpu", "steps/s, two cores"),
+    "vision-training-cuda": lambda: on_cuda(vision, "frames/s, one GPU"),
+    "memory-training-cuda": lambda: on_cuda(memory, "steps/s, one GPU"),
+}
