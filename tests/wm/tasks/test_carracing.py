@@ -99,9 +99,11 @@ def test_exact_gives_the_stock_pixels_beyond_the_edge_of_the_field():
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_fast_is_within_a_grey_level_and_a_half(seed):
+    """In the mean of every frame; of all values 99 % are within 8, and of every frame's within 20."""
     pairs = follow("fast", seed, 500, range(0, 500, 11))
-    errors = [np.abs(frame.astype(int) - real).mean() for real, frame in pairs]
-    assert max(errors) < 1.5
+    errors = np.array([np.abs(frame.astype(int) - real) for real, frame in pairs])
+    assert errors.mean((1, 2, 3)).max() < 1.5
+    assert np.percentile(errors, 99) < 8 and np.percentile(errors, 99, (1, 2, 3)).max() < 20
 
 
 def test_stock_is_the_stock_chain():
