@@ -26,7 +26,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph import read_graph, read_reasons, set_params, with_ancestors, words
 from flows.schedule import Schedule
-from flows.server import server
+from flows.server import ServerFailed, server
 from flows.stage import Groups, StageFailed, run_stage
 
 Ended = queue.SimpleQueue[tuple[str, PrefectFuture[Any]]]
@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
                 pipeline(parsed.stages, limits, root)
             finally:
                 APILogHandler().flush()  # while there is a server to take what was logged
-    except StageFailed as error:
+    except (StageFailed, ServerFailed) as error:
         return complain(error, 1)
     except KeyboardInterrupt:
         return complain("interrupted; the same command goes on where it was", 130)

@@ -18,6 +18,10 @@ PATIENCE = 120.0
 """Seconds until the server must answer; the first start makes a database."""
 
 
+class ServerFailed(RuntimeError):  # noqa: N818 - it says what happened
+    """The server did not start; the message has its last line."""
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """The API's address: PREFECT_API_URL, or that of a server that is started and ends with us.
@@ -43,7 +47,7 @@ def server() -> Iterator[str]:
 
 
 def await_health(url: str, group: Group, last: list[str]) -> None:
-    """Wait for the server's first answer. Raises RuntimeError where none comes."""
+    """Wait for the server's first answer. Raises ServerFailed where none comes."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and group.process.poll() is None:
         try:
@@ -51,7 +55,7 @@ def await_health(url: str, group: Group, last: list[str]) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise RuntimeError(f"the Prefect server did not start: {last[0]}")
+    raise ServerFailed(f"the Prefect server did not start: {last[0]}")
 
 
 def free_port() -> int:

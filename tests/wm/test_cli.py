@@ -166,12 +166,15 @@ def test_a_dead_worker_is_a_failure(
     assert line["outcome"] == "WorkerDied"
 
 
-def test_a_mistake_of_ours_is_not_hidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [AssertionError, ValueError, RuntimeError])
+def test_a_mistake_of_ours_or_of_a_library_is_not_hidden(
+    error: type[Exception], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def break_down() -> None:
-        raise AssertionError("broken")
+        raise error("broken")
 
     monkeypatch.setattr("wm.stages.tables.run", break_down)
-    with pytest.raises(AssertionError):
+    with pytest.raises(error):
         command.main(["tables"])
 
 
