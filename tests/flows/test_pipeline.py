@@ -75,14 +75,17 @@ def test_ended_it_leaves_no_process_behind_and_goes_on(alone: Toy, how: signal.S
     toy = alone
     toy.set({"a": 1, "b": "wait", "c": "wait too", "d": 1})
     process = toy.start()
-    deadline = time.monotonic() + 120
-    while not all((toy.folder / f"{name}.started").exists() for name in "bc"):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) > 5  # the server, and for each stage guard, dvc and command
-    process.send_signal(how)
-    process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 120
+        while not all((toy.folder / f"{name}.started").exists() for name in "bc"):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) > 5  # the server, and for each stage guard, dvc and command
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
     assert set(toy.lock()["stages"]) == {"a"}
