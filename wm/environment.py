@@ -1,5 +1,6 @@
 """The environment as `wm check` sees it, without importing what is heavy: variables, Python, packages."""
 
+import ctypes
 import os
 import re
 import sys
@@ -22,12 +23,23 @@ def check_variables() -> None:
     device = os.environ.get("WM_DEVICE", "auto")
     if device not in DEVICES:
         raise BadInput(f"WM_DEVICE is {device!r}; {nearest(device, DEVICES)}")
+    if device == "cuda" and not has_cuda_driver():
+        raise BadInput("WM_DEVICE is cuda, but this machine has no CUDA driver; allowed here: auto, cpu")
     resume = os.environ.get("WM_RESUME", "1")
     if resume not in ("0", "1"):
         raise BadInput(f"WM_RESUME is {resume!r}; allowed: 0 (ignore checkpoints), 1")
     state = os.environ.get("WM_STATE")
     if state is not None and (not state or not writable(Path(state).absolute())):
         raise BadInput(f"WM_STATE is {state!r}, but must be a folder that can be written")
+
+
+def has_cuda_driver() -> bool:
+    """Whether NVIDIA's driver library can be loaded; asking PyTorch would take seconds."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def writable(folder: Path) -> bool:

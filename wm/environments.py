@@ -4,10 +4,14 @@ The observation is z, float32 [Z]; h and c are in `info`; `render()` gives the f
 V's picture of z. `reset(seed=s)` plays the episode of s (modulo 2**31), which is the pipeline's of that seed;
 without a seed, one that the environment's own generator picks. At the task's horizon an episode is truncated.
 
+`gymnasium.make_vec` gives N environments in one batch. Gymnasium's asynchronous ones fork, which PyTorch does
+not survive once it has run threads: give them `vector_kwargs={"context": "spawn"}`, or rather take the batch.
+
 Shapes: N environments of a batch, Z latent, H memory, A action size.
 """
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +248,8 @@ def load_reality(task: Task, root: Path, memory: str, renderer: str | None) -> t
 
 def load_dream(task: Task, root: Path, temperature: float) -> tuple[Dream, int]:
     """The dream with the networks of a data folder, and Z."""
-    if not 0 < temperature < np.inf:
-        raise BadInput(f"temperature must be more than 0 and finite, but is {temperature}")
+    if not isinstance(temperature, Real) or not 0 < temperature < np.inf:
+        raise BadInput(f"temperature must be more than 0 and finite, but is {temperature!r}")
     vision = infer_vision(task, root)
     memory = infer_memory(task, root, "trained", vision.latent_size)
     starts = load_starts(task.name, vision.latent_size, root)

@@ -67,7 +67,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["watch", "takecover", "--place", "reality", "--temperature", "1"], "--place dream"),
         (["watch", "takecover", "--place", "dream", "--temperature", "0"], "--temperature"),
         (["watch", "takecover", "--place", "dream", "--steps", "0"], "--steps"),
-        (["preset", "huge"], "allowed: smoke, laptop, paper"),
+        (["preset", "huge"], "allowed: smoke, laptop, overnight, paper"),
         (["nothing"], "nothing"),
         ([], "COMMAND"),
     ],

@@ -1,6 +1,7 @@
 """Watching an agent: a GIF of an episode in the real game or in its dream (the paper's figure 1)."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,7 @@ def film(world: Place, reader: Reader, parameters: np.ndarray, steps: int, seed:
             frames.append(picture(world, features))
             done = bool(dones[0])
             bar.update()
+    print(f"the episode {'ended' if done else 'was left'} after {len(frames) - 1} steps", file=sys.stderr)
     return frames
 
 
