@@ -1,5 +1,7 @@
 """An agent's steps in the real games on one core: environment, V, M and C together."""
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -104,7 +106,8 @@ def stock_takecover(seed: int) -> Iterator[np.ndarray]:
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_doom_config_path(os.devnull)
     game.set_seed(seed)
-    game.init()
+    with tempfile.TemporaryDirectory(prefix="wm-bench-") as folder, contextlib.chdir(folder):
+        game.init()  # it leaves a folder where it starts
     try:
         while (state := game.get_state()) is not None:
             picture = Image.fromarray(state.screen_buffer)
