@@ -1,5 +1,6 @@
 """The pipeline's graph as DVC sees it: the one module that touches DVC's internals (pinned by a test)."""
 
+import difflib
 import json
 import os
 import subprocess
@@ -14,6 +15,9 @@ from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
 POOLS = ("cpu", "gpu")
+
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+"""DVC of this Python; two calls at once wait for each other's short critical sections."""
 
 Reasons = Mapping[str, Sequence[Any]]
 """Of stages that are stale: what `dvc status` says has changed."""
@@ -65,8 +69,6 @@ def address(found: Any) -> str:
 
 def with_ancestors(graph: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Stage]:
     """The targets and all that they need; everything where none is named. Raises ValueError."""
-    import difflib
-
     for target in targets:
         if target not in graph:
             near = difflib.get_close_matches(target, graph, n=1, cutoff=0.5)
@@ -96,10 +98,6 @@ def set_params(root: Path, assignments: Sequence[str]) -> None:
         apply_overrides(root / "params.yaml", list(assignments))
     except DvcException as error:
         raise ValueError(f"-S {' '.join(assignments)}: {error}") from error
-
-
-DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
-"""DVC of this Python; two calls at once wait for each other's short critical sections."""
 
 
 def words(reasons: Sequence[Any]) -> str:

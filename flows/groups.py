@@ -79,11 +79,10 @@ def guard(pipe: int, command: Sequence[str]) -> int:
     """Run the command in this group; end the group when the pipe closes."""
     os.set_inheritable(pipe, False)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the command gets it, too, and we wait for it
-    restored = {"preexec_fn": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)}
-    process = subprocess.Popen(command, **restored)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     orphaned = threading.Event()
     threading.Thread(target=watch, args=(pipe, orphaned), daemon=True).start()
-    code: int = process.wait()
+    code = process.wait()
     if orphaned.is_set():
         os.killpg(0, signal.SIGKILL)
     return code if code >= 0 else 128 - code

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ PATIENCE = 120.0
 
 
 class ServerFailed(RuntimeError):  # noqa: N818 - it says what happened
-    """The server did not start; the message has its last line."""
+    """The server did not start; the message has its last lines."""
 
 
 @contextmanager
@@ -33,8 +34,8 @@ def server() -> Iterator[str]:
         return
     port = free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    group, last = Group(command, Path.cwd()), [""]
-    reader = threading.Thread(target=group.follow, args=(lambda text: last.__setitem__(0, text or last[0]),))
+    group, last = Group(command, Path.cwd()), deque[str](maxlen=5)
+    reader = threading.Thread(target=group.follow, args=(last.append,))
     reader.start()
     try:
         await_health(f"http://{HOST}:{port}/api/health", group, last)
@@ -46,7 +47,7 @@ def server() -> Iterator[str]:
         reader.join()
 
 
-def await_health(url: str, group: Group, last: list[str]) -> None:
+def await_health(url: str, group: Group, last: deque[str]) -> None:
     """Wait for the server's first answer. Raises ServerFailed where none comes."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and group.process.poll() is None:
@@ -55,7 +56,7 @@ def await_health(url: str, group: Group, last: list[str]) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise ServerFailed(f"the Prefect server did not start: {last[0]}")
+    raise ServerFailed(f"the Prefect server did not start: {' '.join(last)}")
 
 
 def free_port() -> int:
