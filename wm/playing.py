@@ -43,8 +43,8 @@ def play(
     """Play an episode per row to its end, row b with C's parameters `parameters[b]` (float [B, n]).
 
     All live rows step together; finished rows leave the batch. For training alone, an episode may be cut at
-    a `horizon` below the place's own (0: it is not), and with `patience` > 0 it is stopped after that many steps
-    without a reward above the task's idle reward, and charged the idle reward for every step that remains.
+    a `horizon` below the place's own (0: it is not), and with `patience` > 0 it is stopped after that many
+    steps without a reward above the task's idle reward, and charged that for every step that remains.
     """
     horizon = min(horizon or place.horizon, place.horizon)
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)

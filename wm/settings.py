@@ -240,8 +240,8 @@ def read_agent(root: Where, name: Any, values: Any, games: Mapping[str, TaskSett
         )
     if agent.evolution.horizon > facts.horizon:
         raise BadInput(
-            f"{where / 'evolution' / 'horizon'} is {agent.evolution.horizon}, but an episode of {agent.task} has "
-            f"{facts.horizon} steps at most; allowed: 0 (whole episodes) to {facts.horizon}"
+            f"{where / 'evolution' / 'horizon'} is {agent.evolution.horizon}, but an episode of {agent.task} "
+            f"has {facts.horizon} steps at most; allowed: 0 (whole episodes) to {facts.horizon}"
         )
     if agent.evolution.patience and not (facts.has_idle_reward and agent.place == "reality"):
         raise BadInput(

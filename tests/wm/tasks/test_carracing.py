@@ -11,7 +11,7 @@ from pygame import gfxdraw
 
 from wm.tasks import FRAME_SHAPE, Policy, load_task
 from wm.tasks.carracing import CarRacingGame, canvas, shrink
-from wm.tasks.carracing.exact import ExactRenderer
+from wm.tasks.carracing.exact import Easel
 from wm.tasks.carracing.scene import BLACK, COLORS
 
 TASK = load_task("carracing")
@@ -169,9 +169,9 @@ def test_the_action_space_is_the_stock_one():
 # The primitives one by one.
 
 
-def window(renderer: ExactRenderer) -> np.ndarray:
+def window(easel: Easel) -> np.ndarray:
     """The canvas with every cell spelt out, RGB [700, 1000, 3]."""
-    cells, pixels, inks = renderer._canvas[:3]
+    cells, pixels, inks = easel._canvas[:3]
     spelt = pixels.copy()
     for k in range(canvas.CELLS):
         plain = cells[:, k] != canvas.MIXED
@@ -185,7 +185,7 @@ def window(renderer: ExactRenderer) -> np.ndarray:
 def test_polygons_are_pygames_pixel_by_pixel(low, high, part):
     """Also concave, self-crossing, degenerate and off-screen ones."""
     generator = np.random.default_rng([low + 300, part])
-    renderer, surface = ExactRenderer(), pygame.Surface((1000, 800))
+    easel, surface = Easel(), pygame.Surface((1000, 800))
     for _ in range(20):
         n, count = (8 if part else 4), 6
         corners = np.zeros((count, 8, 2))
@@ -200,9 +200,9 @@ def test_polygons_are_pygames_pixel_by_pixel(low, high, part):
                 gfxdraw.aapolygon(surface, points, color)
                 gfxdraw.filled_polygon(surface, points, color)
         sizes, quads = np.full(count, n), 0 if part else count
-        canvas.draw(*renderer._canvas, corners, sizes, paints, quads, count, BLACK)
+        canvas.draw(*easel._canvas, corners, sizes, paints, quads, count, BLACK)
         expected = pygame.surfarray.array3d(surface).transpose(1, 0, 2)[::-1][:700]
-        np.testing.assert_array_equal(window(renderer), expected)
+        np.testing.assert_array_equal(window(easel), expected)
 
 
 def test_shrinking_is_smoothscales_and_pillows():
@@ -211,9 +211,9 @@ def test_shrinking_is_smoothscales_and_pillows():
     surface = pygame.Surface((1000, 800))
     pygame.surfarray.blit_array(surface, colors.transpose(1, 0, 2))
     expected = pygame.surfarray.array3d(pygame.transform.smoothscale(surface, (96, 96))).transpose(1, 0, 2)
-    renderer, frame = ExactRenderer(), np.empty(FRAME_SHAPE, np.uint8)
-    cells, pixels = renderer._canvas[:2]
+    easel, frame = Easel(), np.empty(FRAME_SHAPE, np.uint8)
+    cells, pixels = easel._canvas[:2]
     cells[:] = canvas.MIXED
     pixels[:] = canvas.pack(colors[:700].reshape(-1, 3)).reshape(700, 1000)
-    shrink.finish(*renderer._window, *renderer._resizing, frame)
+    shrink.finish(*easel._window, *easel._resizing, frame)
     np.testing.assert_array_equal(frame, stock_frame(expected))

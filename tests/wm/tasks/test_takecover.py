@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wm.tasks import FRAME_SHAPE, load_task
-from wm.tasks.takecover import shrink
+from wm.tasks.takecover.shrink import Shrinker
 
 TASK = load_task("takecover")
 LEFT, STAND, RIGHT = (np.array([move], np.float32) for move in (-1, 0, 1))
@@ -192,9 +192,19 @@ def test_random_policy_survives_as_in_the_paper(game):
     assert 60 < np.std(lengths) < 160
 
 
-def test_shrink_keeps_constant_pictures():
-    for value in (0, 1, 128, 255):
-        assert np.all(shrink(np.full((120, 160, 3), value, np.uint8)) == value)
+@pytest.mark.parametrize("kind", ["noise", "constant", "edges", "columns"])
+def test_screens_are_shrunk_as_by_pillow(kind):
+    draw, shrinker = np.random.default_rng(1), Shrinker()
+    for _ in range(20):
+        screen = draw.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        if kind == "constant":
+            screen[:] = screen[0, 0]
+        elif kind == "edges":
+            screen = np.where(screen > 127, 255, 0).astype(np.uint8)
+        elif kind == "columns":
+            screen[:] = screen[0]
+        expected = Image.fromarray(screen).resize((64, 64), Image.Resampling.BILINEAR)
+        assert np.array_equal(shrinker.shrink(screen), np.asarray(expected))
 
 
 def test_nothing_is_left(tmp_path, monkeypatch):

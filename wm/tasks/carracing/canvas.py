@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from wm.tasks.carracing.compiled import compiled, inlined
+from wm.tasks.compiled import compiled, inlined
 
 WIDTH, HEIGHT, ROWS = 1000, 800, 700
 ONE = 0x4000  # a whole pixel's weight in smoothscale

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing
 
-from wm.tasks.carracing.compiled import compiled
 from wm.tasks.carracing.scene import BLACK, COLORS, Scene
+from wm.tasks.compiled import compiled
 
 SIDE = 64
 FINE = 2 * SIDE  # samples per row and column

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.envs.box2d import car_dynamics
 from gymnasium.envs.box2d import car_racing as stock
 
-from wm.tasks.carracing.compiled import compiled
+from wm.tasks.compiled import compiled
 
 BACKGROUND, GRASS, ROAD, ROAD_2, ROAD_3, WHITE, RED, HULL, WHEEL, WHEEL_WHITE, BLACK = range(11)
 COLORS = np.array(

@@ -5,34 +5,17 @@ First pygame's smoothscale (SSE2 and NEON: 14-bit weights, rounded down at every
 pixel in a uint64 with 16 bits for each channel (`canvas`).
 """
 
-import math
-
 import numpy as np
 
-from wm.tasks.carracing.compiled import compiled, inlined
+from wm.tasks import bilinear
+from wm.tasks.compiled import compiled, inlined
 
 CELLS, CELL_ROWS, SIDE = 96, 84, 64
 ONE = 0x4000  # a whole pixel's weight in smoothscale
 PER_COLUMN, PER_ROW = (np.uint64(0x40000000 // (ONE * n // 96)) for n in (1000, 800))  # of 65,536
 OUTER, MIDDLE = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFF0000)
 OUTER_BYTES = np.uint64(0x000000FF000000FF)
-BITS = 22  # of Pillow's weights
-
-
-def bilinear_layout(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pillow's first tap int64 [64] and weights int64 [64, 4] (of 2 ** 22) for shrinking `size` to 64."""
-    scale = size / SIDE
-    first, weights = np.zeros(SIDE, np.int64), np.zeros((SIDE, 4), np.int64)
-    for i in range(SIDE):
-        center = (i + 0.5) * scale
-        low, high = max(int(center - scale + 0.5), 0), min(int(center + scale + 0.5), size)
-        taps = np.array([max(1 - abs((k - center + 0.5) * (1 / scale)), 0.0) for k in range(low, high)])
-        total = 0.0
-        for tap in taps:
-            total += tap
-        first[i] = low
-        weights[i, : high - low] = [math.floor(0.5 + tap * (1 / total) * (1 << BITS)) for tap in taps]
-    return first, weights
+BITS = bilinear.BITS
 
 
 @inlined
@@ -118,10 +101,10 @@ def resize(picture, across, down, middle, frame):
 
 @inlined
 def _taps(line, start, weights):
-    """A weighted sum of up to four inks, rounded to the nearest."""
+    """A weighted sum of inks, rounded to the nearest."""
     half = np.uint64(1 << (BITS - 1))
     outer, middle = half | half << np.uint64(32), half
-    for k in range(4):
+    for k in range(len(weights)):
         if weights[k]:
             ink, weight = line[start + k], np.uint64(weights[k])
             outer += (ink & OUTER) * weight

@@ -2,7 +2,8 @@
 
 The settings are the original's (supplement A.1 and A.5 of the paper; `doomreal.py` and `extract.py` in
 github.com/hardmaru/WorldModelsExperiments): at most 2100 steps, start at tic 14, no frame skip, a random
-action held for 1 to 10 steps as data. The game renders at 160x120; its status bar is off as shipped.
+action held for 1 to 10 steps as data. The game renders at 160x120 and its screens are shrunk as by Pillow's
+bilinear resize; its status bar is off as shipped.
 """
 
 import os
@@ -14,7 +15,6 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import vizdoom
-from PIL import Image
 
 from wm.errors import Failure
 from wm.tasks import FRAME_SHAPE, Game, Task
@@ -59,6 +59,9 @@ class TakeCover:
     """
 
     def __init__(self) -> None:
+        from wm.tasks.takecover.shrink import Shrinker
+
+        self._shrinker = Shrinker()
         self._frame = np.zeros(FRAME_SHAPE, np.uint8)
         self._game = _start_game()
 
@@ -67,7 +70,7 @@ class TakeCover:
         try:
             self._game.set_seed(seed)
             self._game.new_episode()
-            self._frame = shrink(self._game.get_state().screen_buffer)
+            self._frame = self._shrinker.shrink(self._game.get_state().screen_buffer)
         except GAME_ERRORS as error:
             raise _dead_game(error) from error
         return self._frame
@@ -78,7 +81,7 @@ class TakeCover:
             self._game.make_action(BUTTONS[int(action[0]) + 1])
             state = self._game.get_state()
             if state is not None:
-                self._frame = shrink(state.screen_buffer)
+                self._frame = self._shrinker.shrink(state.screen_buffer)
                 return self._frame, 1.0, False, False
             survived = not self._game.is_player_dead()
         except GAME_ERRORS as error:
@@ -88,12 +91,6 @@ class TakeCover:
     def close(self) -> None:
         """End the game process."""
         self._game.close()
-
-
-def shrink(screen: np.ndarray) -> np.ndarray:
-    """A screen, uint8 [120, 160, 3], as a frame, uint8 [64, 64, 3], by Pillow's bilinear resize."""
-    height, width, _ = FRAME_SHAPE
-    return np.asarray(Image.fromarray(screen).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _start_game() -> vizdoom.DoomGame:
