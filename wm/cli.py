@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wm import environment, paths, preset, provenance
+from wm import environment, paths, preset, provenance, workers
 from wm.errors import BadInput
 from wm.reading import nearest, read_yaml
 from wm.settings import Settings, read_settings
@@ -66,6 +66,14 @@ STAGES = (
     ("tables", (), "put all scores beside the paper's"),
 )
 
+WORKERS_IMPORT = {
+    "rollouts": "wm.recording",
+    "random": "wm.recording",
+    "controller": "wm.agent",
+    "evaluation": "wm.agent",
+}
+"""Stages that use worker processes, and the module that these work with."""
+
 OPERANDS: dict[str, dict[str, Any]] = {
     "task": {"metavar": "TASK", "help": "a game: carracing or takecover"},
     "part": {"metavar": "PART", "type": int, "help": "a number that params.yaml lists under TASK.parts"},
@@ -103,6 +111,8 @@ def stage_runner(name: str, operands: tuple[str, ...]) -> Callable[[Namespace], 
         settings = read_settings(read_yaml(paths.PARAMS))
         check_operands(settings, dict(zip(operands, values, strict=True)))
         with provenance.record(title(name, values)):
+            if name in WORKERS_IMPORT:
+                workers.start_ahead(WORKERS_IMPORT[name])
             importlib.import_module(f"wm.stages.{name}").run(*values)
 
     return run

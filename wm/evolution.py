@@ -153,7 +153,8 @@ def select(state: State, settings: EvolutionSettings, scores: Callable[[list[Blo
     """Let the CMA mean and the best candidate play the held-out episodes; keep what is best so far."""
     assert state.selecting is not None
     episodes = [seeds.integer(settings.seed, "selection", e) for e in range(settings.selection_episodes)]
-    played = scores(cut(state.selecting, episodes, settings.block))
+    size = min(settings.block, len(episodes))  # two blocks at least, so that two workers share the work
+    played = scores(cut(state.selecting, episodes, size))
     means = played.returns.reshape(2, settings.selection_episodes).mean(1)
     state.curve[-1] |= {"mean_score": float(means[0]), "best_score": float(means[1])}
     if means.max() > state.best_score:

@@ -1,7 +1,6 @@
 """Progress of long work: a bar with rate and remaining time on a terminal, elsewhere a line now and then."""
 
 import sys
-from typing import Any
 
 from tqdm import tqdm
 
@@ -20,12 +19,23 @@ class Lines:
         sys.stderr.flush()
 
 
-def bar(title: str, total: int, unit: str, start: int = 0) -> "tqdm[Any]":
+class Bar(tqdm):
+    """A bar that adds the time it stood to this process's computing time."""
+
+    seconds = 0.0
+
+    def close(self) -> None:
+        if not self.disable:
+            Bar.seconds += float(self.format_dict["elapsed"])
+        super().close()
+
+
+def bar(title: str, total: int, unit: str, start: int = 0) -> Bar:
     """A progress bar of `total` units of which `start` were done by an earlier run (and say so)."""
     watched = sys.stderr.isatty()
     if start:
         print(f"{title}: resumed at {start} of {total} {unit}", file=sys.stderr, flush=True)
-    return tqdm(
+    return Bar(
         total=total,
         initial=start,
         desc=title,

@@ -27,6 +27,7 @@ def record(stage: str) -> Iterator[None]:
             "outcome": "finished" if error is None else type(error).__name__,
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 1),
+            "computing_seconds": round(computing_seconds(), 1),
             "host": socket.gethostname(),
             "platform": platform.platform(),
             "python": platform.python_version(),
@@ -46,6 +47,15 @@ def append(stage: str, entry: dict[str, object]) -> None:
             file.write(json.dumps(entry) + "\n")
     except OSError as error:  # a log must not fail a stage whose result is there
         print(f"wm: the log was not written: {error.strerror}", file=sys.stderr)
+
+
+def computing_seconds() -> float:
+    """Time spent on what a progress bar shows: without imports, reading settings, writing results."""
+    if "wm.progress" not in sys.modules:
+        return 0.0
+    from wm.progress import Bar
+
+    return Bar.seconds
 
 
 def device() -> str:

@@ -7,6 +7,7 @@ per worker that hands out blocks sees both at once.
 
 import atexit
 import contextlib
+import importlib
 import math
 import multiprocessing
 import os
@@ -76,6 +77,7 @@ def available_cores() -> int:
 
 
 _kept: dict[Hashable, Any] = {}
+_ahead: list["Workers"] = []
 
 
 def worker_local(key: Hashable, make: Callable[[], R]) -> R:
@@ -97,17 +99,34 @@ def _close_kept() -> None:
     _kept.clear()
 
 
+def start_ahead(imports: str) -> None:
+    """Start workers that import a module of ours, while this process goes on with its own imports.
+
+    Both take seconds where PyTorch is needed. The next `take_workers` hands them out; they end with this
+    process.
+    """
+    assert not _ahead, "workers are started ahead once"
+    _ahead.append(Workers(imports=imports))
+    _ahead[0].start()
+
+
+def take_workers() -> "Workers":
+    """The workers that were started ahead, or new ones; enter them by `with`."""
+    return _ahead.pop() if _ahead else Workers()
+
+
 class Workers:
     """Worker processes, each with one compute thread and a temporary working directory of its own.
 
     They are started by spawn (forked after PyTorch has run threads, they deadlock) when the `with` block is
-    entered, and ended with all that they have started when it is left. They do not outlive the thread that
-    entered it, however it ends. Paths handed to them must be absolute.
+    entered, if not by `start` before, and ended with all that they have started when it is left. They do not
+    outlive the thread that started them, however it ends. Paths handed to them must be absolute.
     """
 
-    def __init__(self, count: int | None = None) -> None:
-        """`count` processes (>= 1); None: `worker_count()`."""
+    def __init__(self, count: int | None = None, imports: str | None = None) -> None:
+        """`count` processes (>= 1; None: `worker_count()`), which import the module `imports` first."""
         self._count = worker_count() if count is None else count
+        self._imports = imports
         assert self._count >= 1, count
         self._failure: WorkerDied | None = None
         self._failing = threading.Lock()
@@ -117,6 +136,12 @@ class Workers:
         self._mark = secrets.token_hex(8)
 
     def __enter__(self) -> Self:
+        if not self._processes:
+            self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the processes."""
         assert not self._processes, "a Workers object is used once"
         sweep_shared_memory()
         self._was_adopting = adopt_orphans(True)
@@ -130,7 +155,6 @@ class Workers:
         except BaseException:
             self._end()
             raise
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -168,7 +192,9 @@ class Workers:
         folder.mkdir()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, os.getpid(), str(folder)), daemon=True)
+        process = context.Process(
+            target=_work, args=(theirs, os.getpid(), str(folder), self._imports), daemon=True
+        )
         process.start()
         theirs.close()
         self._processes.append(process)
@@ -247,12 +273,14 @@ def _settle(future: Future, answer: bytes) -> None:
         future.set_exception(value)
 
 
-def _work(connection: Connection, parent: int, folder: str) -> None:
+def _work(connection: Connection, parent: int, folder: str, imports: str | None) -> None:
     """A worker's life: answer blocks until the parent closes the pipe."""
     die_with(parent)
     keep_descriptors_from_children()
     os.chdir(folder)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    if imports is not None:
+        importlib.import_module(imports)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             connection.send_bytes(_answer(connection.recv_bytes()))

@@ -15,7 +15,7 @@ import pytest
 
 from wm import workers
 from wm.tasks import load_task
-from wm.workers import WorkerDied, Workers, worker_count, worker_local
+from wm.workers import WorkerDied, Workers, take_workers, worker_count, worker_local
 
 FAMILY = "WM_TEST_FAMILY"
 PATIENCE = 120  # seconds until a test gives up waiting, on a busy machine
@@ -23,6 +23,10 @@ PATIENCE = 120  # seconds until a test gives up waiting, on a busy machine
 
 def square(number):
     return number * number
+
+
+def has_imported(module):
+    return module in sys.modules
 
 
 def complain(number):
@@ -356,3 +360,29 @@ def test_results_do_not_depend_on_the_number_of_workers():
             found.append(list(pool.map(play, range(4))))
     assert found[0] == found[1] == found[2]
     assert len(set(found[0])) == 4
+
+
+def test_workers_started_ahead_are_taken_and_have_imported(monkeypatch):
+    monkeypatch.setenv("WM_WORKERS", "2")
+    workers.start_ahead("wm.calibration")
+    with take_workers() as pool:
+        assert list(pool.map(has_imported, ["wm.calibration"] * 2)) == [True, True]
+    with take_workers() as pool:
+        assert list(pool.map(has_imported, ["wm.calibration"])) == [False]
+
+
+def test_workers_started_ahead_end_with_a_process_that_has_no_use_for_them(tmp_path, mark):
+    script = tmp_path / "unused.py"
+    script.write_text(
+        "from wm import workers\nif __name__ == '__main__':\n    workers.start_ahead('wm.agent')\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=environment, timeout=PATIENCE, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    wait_until(lambda: family(mark) == [])
+    assert list(tmp_path.iterdir()) == [script]
+
+
+def test_a_worker_that_cannot_import_raises():
+    with pytest.raises(WorkerDied), Workers(1, imports="wm.nothing") as pool:
+        list(pool.map(square, [1]))

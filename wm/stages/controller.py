@@ -13,7 +13,7 @@ from wm.evolution import Result, evolve
 from wm.plots import save_figure
 from wm.reading import read_yaml
 from wm.settings import read_settings
-from wm.workers import Workers
+from wm.workers import take_workers
 
 
 def run(name: str) -> None:
@@ -25,7 +25,7 @@ def run(name: str) -> None:
     shape = agents.shape(agent, task)
     title = f"controller@{name}"
     key = {**agents.identity(where), "renderer": task.renderer}
-    with Checkpoint(title, key) as checkpoint, Workers() as workers:
+    with Checkpoint(title, key) as checkpoint, take_workers() as workers:
         result = evolve(agents.evaluator(where, workers), shape.size, agent.evolution, checkpoint, title)
         with files.output_folder(paths.controller(name)) as folder:
             save_controller(folder / paths.WEIGHTS, shape, result.best)

@@ -13,7 +13,7 @@ from wm.controller import load_controller
 from wm.progress import bar
 from wm.reading import read_yaml
 from wm.settings import AgentSettings, EvaluationSettings, read_settings
-from wm.workers import Workers
+from wm.workers import take_workers
 
 DREAM_BLOCK = 50
 """Episodes dreamt side by side by one worker."""
@@ -30,7 +30,7 @@ def run(name: str) -> None:
     }
     episodes = episode_seeds(task.evaluation)
     title = f"evaluation@{name}"
-    with Checkpoint(title, key(name, placements)) as checkpoint, Workers() as workers:
+    with Checkpoint(title, key(name, placements)) as checkpoint, take_workers() as workers:
         state: dict[str, list[Scores]] = checkpoint.load() or {place: [] for place in placements}
         for place, where in placements.items():
             blocks = cut(parameters[None], episodes, block_size(task.evaluation, place))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wm import calibration, devices, files, fitting, mixture, paths, plots, seeds
+from wm import calibration, devices, files, fitting, mixture, paths, plots, progress, seeds
 from wm.batches import LatentStreams, first_latents, hold
 from wm.checkpoint import Checkpoint
 from wm.dream import Starts, save_dreamer
@@ -138,11 +138,16 @@ def dream_on(
     """The lengths of the data policy's dreams, as many as the settings ask for; what is done is kept."""
     path, settings = checkpoint.folder / "dreams.json", game.memory
     lengths: list[int] = files.read_json(path) if path.exists() else []
-    while len(lengths) < settings.calibration_episodes:
-        episodes = range(len(lengths), min(len(lengths) + DREAM_BLOCK, settings.calibration_episodes))
-        how = (game.rollouts.persistence, episodes, settings.seed, settings.precision)
-        lengths += calibration.survival(task, memory, starts, *how).tolist()
-        files.write_json(path, lengths)
+    wanted = settings.calibration_episodes
+    if not wanted:
+        return []
+    with progress.bar(f"dreams {task.name}", wanted, "episodes", len(lengths)) as bar:
+        while len(lengths) < wanted:
+            episodes = range(len(lengths), min(len(lengths) + DREAM_BLOCK, wanted))
+            how = (game.rollouts.persistence, episodes, settings.seed, settings.precision)
+            lengths += calibration.survival(task, memory, starts, *how).tolist()
+            files.write_json(path, lengths)
+            bar.update(len(episodes))
     return lengths
 
 

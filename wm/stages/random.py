@@ -12,7 +12,7 @@ from wm.reading import read_yaml
 from wm.recording import Score, Start, score_blind
 from wm.settings import EvaluationSettings, read_settings
 from wm.tasks import load_task
-from wm.workers import Workers
+from wm.workers import take_workers
 
 
 def run(task_name: str) -> None:
@@ -43,7 +43,7 @@ def play(task_name: str, renderer: str, settings: EvaluationSettings, checkpoint
     scores: list[Score] = checkpoint.load() or []
     score_block = partial(score_blind, task_name, renderer)
     title = f"random {task_name}"
-    with progress.bar(title, settings.episodes, "episodes", len(scores)) as bar, Workers() as workers:
+    with progress.bar(title, settings.episodes, "episodes", len(scores)) as bar, take_workers() as workers:
         for block in workers.map(score_block, blocks(task_name, settings, len(scores))):
             scores = [*scores, *block]
             bar.update(len(block))

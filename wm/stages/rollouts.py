@@ -17,7 +17,7 @@ from wm.reading import read_yaml
 from wm.recording import Episode, Start, play_blind, start
 from wm.settings import RolloutsSettings, read_settings
 from wm.tasks import Task, load_task, turn
-from wm.workers import Workers
+from wm.workers import take_workers
 
 
 def run(task_name: str, part: int) -> None:
@@ -58,7 +58,7 @@ def record(
     with (
         files.scratch_folder(checkpoint.folder / "takes") as takes,  # of episodes not yet in the store
         progress.bar(title, settings.episodes, "episodes", at["kept"]) as bar,
-        Workers() as workers,
+        take_workers() as workers,
     ):
         for episodes in workers.map(partial(play_blind, task.name, renderer, takes), blocks):
             before = at["kept"]
