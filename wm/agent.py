@@ -86,8 +86,7 @@ def load_place(where: Placement, watched: bool = False) -> Place:
 def evaluate_block(where: Placement, block: Block) -> Scores:
     """Play a block in a worker process, which keeps the place for the blocks that follow."""
     place = worker_local(where, partial(load_place, where))
-    how = (block.parameters, block.seeds, block.patience, block.horizon)
-    return play(place, reader(where.agent, where.task), *how)
+    return play(place, reader(where.agent, where.task), block.parameters, block.seeds, block.patience)
 
 
 def evaluator(where: Placement, workers: Workers) -> Callable[[Sequence[Block]], Iterable[Scores]]:

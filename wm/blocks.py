@@ -17,7 +17,6 @@ class Block:
     parameters: np.ndarray  # float32 [B, n]
     seeds: tuple[int, ...]  # B
     patience: int  # steps without progress after which a row is stopped and charged; 0: none
-    horizon: int  # steps after which a row is cut; 0: the place's own
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,7 @@ class Scores:
     lengths: np.ndarray  # int64 [B], steps actually played
 
 
-def cut(
-    candidates: np.ndarray, seeds: Sequence[int], size: int, patience: int = 0, horizon: int = 0
-) -> list[Block]:
+def cut(candidates: np.ndarray, seeds: Sequence[int], size: int, patience: int = 0) -> list[Block]:
     """Blocks of `size` rows (the last may be smaller) in which each candidate [P, n] plays every seed.
 
     The rows run through all seeds of the first candidate, then of the second, and so on, so that
@@ -41,7 +38,7 @@ def cut(
     for start in range(0, len(pairs), size):
         rows = pairs[start : start + size]
         parameters = np.asarray(candidates, np.float32)[[p for p, _ in rows]]
-        blocks.append(Block(parameters, tuple(seed for _, seed in rows), patience, horizon))
+        blocks.append(Block(parameters, tuple(seed for _, seed in rows), patience))
     return blocks
 
 

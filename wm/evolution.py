@@ -128,7 +128,7 @@ def breed(state: State, settings: EvolutionSettings, scores: Callable[[list[Bloc
     episodes = [
         seeds.integer(settings.seed, "fitness", state.generation, e) for e in range(settings.episodes)
     ]
-    played = scores(cut(candidates, episodes, settings.block, settings.patience, settings.horizon))
+    played = scores(cut(candidates, episodes, settings.block, settings.patience))
     fitness = played.returns.reshape(settings.population, settings.episodes).mean(1)
     with threadpool_limits(1):
         strategy.tell(list(candidates), list(-fitness))  # pycma minimises

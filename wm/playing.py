@@ -33,20 +33,14 @@ class Reader:
 
 @torch.inference_mode()
 def play(
-    place: Place,
-    reader: Reader,
-    parameters: np.ndarray,
-    seeds: Sequence[int],
-    patience: int = 0,
-    horizon: int = 0,
+    place: Place, reader: Reader, parameters: np.ndarray, seeds: Sequence[int], patience: int = 0
 ) -> Scores:
     """Play an episode per row to its end, row b with C's parameters `parameters[b]` (float [B, n]).
 
-    All live rows step together; finished rows leave the batch. For training alone, an episode may be cut at
-    a `horizon` below the place's own (0: it is not), and with `patience` > 0 it is stopped after that many
-    steps without a reward above the task's idle reward, and charged that for every step that remains.
+    All live rows step together; finished rows leave the batch. With `patience` > 0 an episode is stopped
+    after that many steps without a reward above the task's idle reward, and charged the idle reward for
+    every step that remains up to the horizon (for training alone).
     """
-    horizon = min(horizon or place.horizon, place.horizon)
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     rows, idle = np.arange(len(seeds)), np.zeros(len(seeds), np.int64)
     controllers = Controllers(reader.shape, parameters, place.device)
@@ -56,12 +50,11 @@ def play(
         features, rewards, dones = place.step(place.task.squash(raw.cpu().numpy()))
         returns[rows] += rewards
         lengths[rows] += 1
-        dones = dones | (lengths[rows] >= horizon)
         if patience:
             assert place.task.idle_reward is not None
             idle = np.where(rewards > place.task.idle_reward + ROUNDING, 0, idle + 1)
             stopped = rows[~dones & (idle >= patience)]
-            returns[stopped] += place.task.idle_reward * (horizon - lengths[stopped])
+            returns[stopped] += place.task.idle_reward * (place.horizon - lengths[stopped])
             dones = dones | (idle >= patience)
         if dones.any():
             live = ~dones

@@ -108,7 +108,6 @@ class EvolutionSettings:
     generations: int = bounded(1)
     sigma: float = bounded(0, open_low=True)  # initial step size
     covariance: str = among(*COVARIANCES)
-    horizon: int = bounded(0)  # steps after which an episode is cut, but for a selection; 0: it is not
     patience: int = bounded(
         0
     )  # steps without progress after which an episode is stopped and charged; 0: none
@@ -148,14 +147,11 @@ class TaskFacts:
     ends: bool
     renderers: tuple[str, ...]
     has_idle_reward: bool
-    horizon: int
 
 
 FACTS = {
-    "carracing": TaskFacts(
-        ends=False, renderers=("fast", "exact", "stock"), has_idle_reward=True, horizon=1000
-    ),
-    "takecover": TaskFacts(ends=True, renderers=("native",), has_idle_reward=False, horizon=2100),
+    "carracing": TaskFacts(ends=False, renderers=("fast", "exact", "stock"), has_idle_reward=True),
+    "takecover": TaskFacts(ends=True, renderers=("native",), has_idle_reward=False),
 }
 
 
@@ -237,11 +233,6 @@ def read_agent(root: Where, name: Any, values: Any, games: Mapping[str, TaskSett
     if agent.place == "dream" and agent.memory != "memory/trained":
         raise BadInput(
             f"{where / 'memory'} is {agent.memory}; an agent that learns in the dream needs memory/trained"
-        )
-    if agent.evolution.horizon > facts.horizon:
-        raise BadInput(
-            f"{where / 'evolution' / 'horizon'} is {agent.evolution.horizon}, but an episode of {agent.task} "
-            f"has {facts.horizon} steps at most; allowed: 0 (whole episodes) to {facts.horizon}"
         )
     if agent.evolution.patience and not (facts.has_idle_reward and agent.place == "reality"):
         raise BadInput(

@@ -22,7 +22,6 @@ EVOLUTION = {
     "generations": 2,
     "sigma": 0.5,
     "covariance": "full",
-    "horizon": 0,
     "patience": 0,
     "selection_every": 2,
     "selection_episodes": 2,

@@ -18,7 +18,6 @@ SETTINGS = EvolutionSettings(
     generations=5,
     sigma=0.3,
     covariance="full",
-    horizon=0,
     patience=0,
     selection_every=2,
     selection_episodes=4,
@@ -62,11 +61,9 @@ def same(one, other) -> bool:
 
 def test_blocks_let_every_candidate_play_every_seed():
     candidates = np.arange(6.0).reshape(3, 2)
-    blocks = cut(candidates, [10, 11, 12, 13], size=5, patience=9, horizon=7)
+    blocks = cut(candidates, [10, 11, 12, 13], size=5, patience=9)
     assert [len(block.seeds) for block in blocks] == [5, 5, 2]
-    assert all(
-        (block.patience, block.horizon) == (9, 7) and block.parameters.dtype == np.float32 for block in blocks
-    )
+    assert all(block.patience == 9 and block.parameters.dtype == np.float32 for block in blocks)
     together = join(
         [Scores(b.parameters.sum(1) * 100 + np.array(b.seeds), np.array(b.seeds)) for b in blocks]
     )

@@ -100,19 +100,6 @@ def test_patience_does_not_charge_an_episode_that_is_over():
     assert scores.returns == pytest.approx([-0.2, -0.3])
 
 
-def test_a_horizon_cuts_a_row_and_patience_charges_up_to_it():
-    place = Scripted([[1.0] * 20, [2.0, 2.0], [5.0] + [IDLE] * 19], horizon=20)
-    scores = play(place, READER, parameters(3), [0, 1, 2], patience=4, horizon=6)
-    assert scores.lengths.tolist() == [6, 2, 5]
-    assert scores.returns == pytest.approx([6.0, 4.0, 5.0 - 0.1 * 5])
-
-
-def test_a_horizon_beyond_the_places_own_is_that():
-    place = Scripted([[IDLE] * 20], horizon=10)
-    scores = play(place, READER, parameters(1), [0], patience=4, horizon=15)
-    assert scores.lengths.tolist() == [4] and scores.returns == pytest.approx([-1.0])
-
-
 def test_without_patience_nothing_is_stopped():
     place = Scripted([[IDLE] * 20], horizon=20)
     scores = play(place, READER, parameters(1), [0])

@@ -163,11 +163,6 @@ def test_patience_needs_a_reward_for_idling() -> None:
     assert "patience" in complaint(changed(("agents", "takecover", "evolution", "patience"), 10))
 
 
-def test_a_horizon_lies_within_the_game() -> None:
-    message = complaint(changed(("agents", "carracing", "evolution", "horizon"), 1001))
-    assert "agents.carracing.evolution.horizon" in message and "0 (whole episodes) to 1000" in message
-
-
 @pytest.mark.parametrize("parts", [[], [0, 0], [-1], [10**9]])
 def test_parts_differ_and_there_is_at_least_one(parts: list[int]) -> None:
     assert "carracing.parts" in complaint(changed(("carracing", "parts"), parts))
@@ -197,7 +192,6 @@ def test_what_is_known_of_a_game_without_importing_it_is_true(name: str) -> None
     assert facts.ends == task.ends
     assert facts.renderers == task.renderers
     assert facts.has_idle_reward == (task.idle_reward is not None)
-    assert facts.horizon == task.horizon
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
