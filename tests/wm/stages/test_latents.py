@@ -1,7 +1,6 @@
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ import torch
 from ruamel.yaml import YAML
 
 import wm
-from wm import checkpoint, episodes, weights
+from tests.wm.small import small_files
+from wm import checkpoint, packing, weights
 from wm.encoder import Encoder
-from wm.episodes import LATENTS, LAYOUTS, ROLLOUTS, Writer, open_parts
+from wm.episodes import LATENTS, ROLLOUTS, Writer, open_parts
 from wm.stages import latents
 from wm.vision import Vision
 
@@ -25,13 +25,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Two parts of noise and an untrained V; small files and batches, a checkpoint after every batch."""
-    small = {
-        kind: {name: replace(layout, chunk=4, shard=16) for name, layout in arrays.items()}
-        for kind, arrays in LAYOUTS.items()
-    }
-    monkeypatch.setattr(episodes, "LAYOUTS", small)
     monkeypatch.setattr(latents, "BATCH", 6)
     monkeypatch.setattr(checkpoint, "INTERVAL", -1.0)
     monkeypatch.chdir(tmp_path)
@@ -43,17 +38,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data" / "takecover"
     (data / "rollouts").mkdir(parents=True)
     (data / "vision").mkdir()
-    for part, lengths in PARTS.items():
-        record(data / "rollouts" / str(part), part, lengths)
     latent_size = values["takecover"]["vision"]["latent_size"]
     weights.save(data / "vision" / "weights.safetensors", Vision(latent_size).initialise(1).state_dict())
-    return tmp_path
+    with small_files():
+        for part, lengths in PARTS.items():
+            record(data / "rollouts" / str(part), part, lengths)
+        yield tmp_path
 
 
 def record(path: Path, part: int, lengths: list[int]) -> None:
     draw, steps = np.random.default_rng(part), sum(lengths)
     writer = Writer(path, ROLLOUTS)
-    writer.append({"frames": draw.integers(0, 256, (steps, 64, 64, 3)), "rewards": np.ones(steps)})
+    for length in lengths:
+        writer.append_frames(packing.pack(draw.integers(0, 256, (length, 64, 64, 3))))
+    writer.append({"rewards": np.ones(steps)})
     writer.append({"actions": draw.standard_normal((steps, 1)), "terminations": draw.random(steps) < 0.2})
     writer.append({"ends": np.cumsum(lengths)})
     writer.finish({"task": "takecover", "attempts": 9})
