@@ -261,11 +261,12 @@ class Store:
         assert array.shards
         room = array.shards[0] // array.chunks[0]
         found = np.empty((stop - start, *FRAME_SHAPE), np.uint8)
+        chunk = np.empty((array.chunks[0], *FRAME_SHAPE), np.uint8)
         number = int(np.searchsorted(borders, start, side="right")) - 1
         while borders[number] < stop:
             first, last = max(start, borders[number]), min(stop, borders[number + 1])
             file, place = divmod(number, room)
-            chunk = packing.unpack(packing.read_chunk(frames_file(self.path, file), place, room))
+            packing.unpack(packing.read_chunk(frames_file(self.path, file), place, room), chunk)
             found[first - start : last - start] = chunk[first - borders[number] : last - borders[number]]
             number += 1
         return found

@@ -58,9 +58,9 @@ def pack(frames: Iterable[np.ndarray]) -> list[bytes]:
     return packer.finish()
 
 
-def unpack(chunk: bytes) -> np.ndarray:
-    """uint8 [CHUNK, 64, 64, 3]; an episode's last chunk ends with zeros."""
-    return np.frombuffer(_codec.decode(chunk), np.uint8).reshape(-1, *FRAME_SHAPE)
+def unpack(chunk: bytes, out: np.ndarray) -> None:
+    """Fill uint8 `out` [CHUNK, 64, 64, 3]; an episode's last chunk ends with zeros."""
+    _codec.decode(chunk, out=out)
 
 
 def join(chunks: Sequence[bytes], room: int) -> bytes:

@@ -1,6 +1,6 @@
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 import wm
 from tests.wm.small import small_files
 from wm import checkpoint, packing, weights
-from wm.encoder import Encoder
-from wm.episodes import LATENTS, ROLLOUTS, Writer, open_parts
+from wm.checkpoint import Checkpoint
+from wm.episodes import LATENTS, ROLLOUTS, Store, Writer, open_parts
 from wm.stages import latents
 from wm.vision import Vision
 
@@ -82,41 +82,56 @@ def test_latents_are_what_vision_sees(project: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     project: Path, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first part has 6 batches, the second 2."""
+    """The first part has 6 batches, the second 2; each is followed by a checkpoint, as is the first part."""
     folder = project / "data" / "takecover" / "latents"
     latents.run("takecover")
     expected = content(folder)
     shutil.rmtree(folder)
     shutil.rmtree(project / "state")
-    looked: list[int] = []
-    monkeypatch.setattr(latents, "look", stop_after(batches, looked, latents.look))
-    with pytest.raises(Killed):
+    save, saved = Checkpoint.save, []
+
+    def dying(self: Checkpoint, state: dict) -> None:
+        save(self, state)
+        saved.append(state["at"])
+        if len(saved) == batches + (batches > 6):
+            raise Killed
+
+    with monkeypatch.context() as dead, pytest.raises(Killed):
+        dead.setattr(Checkpoint, "save", dying)
         latents.run("takecover")
     assert not folder.exists()
-    monkeypatch.setattr(latents, "look", stop_after(8 - batches, looked, latents.look.original))
-    latents.run("takecover")
-    assert content(folder) == expected
-    assert len(looked) == 8
-    shutil.rmtree(folder)
-    latents.run("takecover")
-    assert content(folder) == expected
-    assert len(looked) == 8
+    looked = []
+    look = latents.look
+    monkeypatch.setattr(latents, "look", lambda *batch: looked.append(batch[2:]) or look(*batch))
+    for _ in range(2):
+        latents.run("takecover")
+        assert content(folder) == expected
+        assert len(looked) == 8 - batches
+        shutil.rmtree(folder)
 
 
-def stop_after(count: int, looked: list[int], original: Callable) -> Callable:
-    """`look`, which ends the process instead of a call more than `count`."""
-    calls: list[int] = []
+def test_bytes_do_not_depend_on_the_number_of_threads(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for threads in (1, 2, 3):
+        values = YAML(typ="safe").load(project / "params.yaml")
+        values["takecover"]["vision"]["threads"] = threads
+        YAML(typ="safe").dump(values, project / "params.yaml")
+        latents.run("takecover")
+        results.append(content(project / "data" / "takecover" / "latents"))
+    assert results[0] == results[1] == results[2]
 
-    def look(encoder: Encoder, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        calls.append(len(frames))
-        if len(calls) > count:
-            raise Killed
-        looked.append(len(frames))
-        found: tuple[np.ndarray, np.ndarray] = original(encoder, frames)
-        return found
 
-    look.original = original  # type: ignore[attr-defined]
-    return look
+def test_a_batch_that_cannot_be_read_ends_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Store, start: int, stop: int) -> np.ndarray:
+        if start < 12:
+            return original(self, start, stop)
+        raise OSError("no such chunk")
+
+    original = Store.frames
+    monkeypatch.setattr(Store, "frames", broken)
+    with pytest.raises(OSError, match="no such chunk"):
+        latents.run("takecover")
+    assert not (project / "data" / "takecover" / "latents").exists()
 
 
 def test_weights_of_another_latent_size_are_refused(project: Path) -> None:
