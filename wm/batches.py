@@ -13,12 +13,10 @@ from functools import lru_cache
 import numpy as np
 
 from wm import seeds
-from wm.episodes import LATENTS, LAYOUTS, ROLLOUTS, Store
+from wm.episodes import LATENTS, LAYOUTS, Store
 
-UNIT = LAYOUTS[ROLLOUTS]["frames"].chunk
-"""Frames read at a time: a chunk of the store."""
 GROUP = 128
-"""Units that are in memory and shuffled together: 100 MB of frames, while the next group is being read."""
+"""Chunks that are in memory and shuffled together: 100 MB of frames, while the next group is being read."""
 HELD_BYTES = 512 * 2**20
 """Latents of up to so many bytes are held in memory, larger ones are read episode by episode."""
 BLOCK_ROUNDS = 64
@@ -28,7 +26,7 @@ BLOCK_ROUNDS = 64
 class FrameBatches:
     """Batches of single frames, endlessly: each epoch has every frame once, less a last incomplete batch.
 
-    An epoch's units come in random order; the frames of a group of units are shuffled among themselves.
+    An epoch's chunks come in random order; the frames of a group of them are shuffled among themselves.
     """
 
     def __init__(self, stores: Sequence[Store], batch_size: int, seed: int, held_out: bool) -> None:
@@ -95,12 +93,12 @@ class FrameBatches:
 
 
 def units(stores: Sequence[Store], held_out: bool) -> np.ndarray:
-    """Runs of frames that lie in one chunk, as (store, first, last + 1), int64 [n, 3]."""
+    """Chunks of frames of the training or held-out episodes, as (store, first, last + 1), int64 [n, 3]."""
     rows = []
     for number, store in enumerate(stores):
         border = int(store.starts[store.held_out_from])
         first, last = (border, store.steps) if held_out else (0, border)
-        cuts = np.unique(np.clip(np.arange(first // UNIT * UNIT, last + UNIT, UNIT), first, last))
+        cuts = store.frame_chunks[(first <= store.frame_chunks) & (store.frame_chunks <= last)]
         rows.append(np.stack([np.full(len(cuts) - 1, number), cuts[:-1], cuts[1:]], axis=1))
     return np.concatenate(rows).astype(np.int64)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent
 
-COMPUTING = ("torch", "numpy", "gymnasium", "vizdoom", "cma", "zarr", "numba")
+COMPUTING = ("torch", "numpy", "gymnasium", "vizdoom", "cma", "zarr", "numcodecs", "numba")
 """Packages that results come from; with another version of one, last bits may differ."""
 
 WITHOUT_EFFECT = {

@@ -1,16 +1,20 @@
 """Recorded episodes: Zarr v3 stores of fixed, sharded chunks, one per part, written once, checked on reading.
 
 Legend: N steps of all episodes, E episodes, A action_size, Z latent. Episode e is the rows
-`ends[e - 1] <= i < ends[e]`. frames[i], or its latent, is what was seen before actions[i]; rewards[i] and
+`ends[e - 1] <= i < ends[e]`. Its frame, or its latent, is what was seen before actions[i]; rewards[i] and
 terminations[i] are what that step gave. A store's bytes depend on what was appended and on nothing else.
+
+The array of frames alone has other rows: each episode begins a chunk there (wm/packing.py says why), and
+`Store.frames` finds its way.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,12 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from wm import files
+from wm import files, packing
 from wm.errors import BadInput
 from wm.tasks import FRAME_SHAPE
 
 ROLLOUTS = "rollouts"
 LATENTS = "latents"
-LEVEL = 1  # Zstandard's: higher ones cost far more time than they save space
 CONFIG: Any = {"write_empty_chunks": True}  # comparing chunks with zeros takes longer than to compress them
 
 
@@ -37,13 +40,17 @@ class Layout:
     chunk: int
     shard: int
 
+    @property
+    def chunks_per_file(self) -> int:
+        return self.shard // self.chunk
+
 
 ENDS = Layout((), "int64", 4096, 65536)
 ACTIONS = Layout((-1,), "float32", 4096, 65536)
 TERMINATIONS = Layout((), "bool", 16384, 65536)
 LAYOUTS: Mapping[str, Mapping[str, Layout]] = {
     ROLLOUTS: {
-        "frames": Layout(FRAME_SHAPE, "uint8", 64, 2048),
+        "frames": Layout(FRAME_SHAPE, "uint8", packing.CHUNK, 32 * packing.CHUNK),
         "actions": ACTIONS,
         "rewards": Layout((), "float32", 4096, 65536),
         "terminations": TERMINATIONS,
@@ -81,6 +88,7 @@ class Writer:
         self.written: dict[str, int] = dict(state["written"]) if state else dict.fromkeys(self.layouts, 0)
         self.buffers: dict[str, np.ndarray] = {}  # of a whole file's rows, filled again and again
         self.filled = dict.fromkeys(self.layouts, 0)  # rows in them
+        self.chunks: list[bytes] = list(state["chunks"]) if state else []  # of frames, of less than a file
         self.arrays: dict[str, zarr.Array[Any]] = {}
         self.unsynced: list[Path] = []
         for name in self.written if state else ():
@@ -92,7 +100,7 @@ class Writer:
             self.append(state["tails"])
 
     def append(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Add rows to some arrays, as [n, *row]; each array takes its own."""
+        """Add rows to some arrays but the frames, as [n, *row]; each array takes its own."""
         for name, values in rows.items():
             if name not in self.buffers:
                 shape = (self.layouts[name].shard, *values.shape[1:])
@@ -108,17 +116,36 @@ class Writer:
                     self.write(name, buffer)
                     self.filled[name] = 0
 
+    def append_frames(self, chunks: Sequence[bytes]) -> None:
+        """Add an episode's frames, as `packing.pack` gives them."""
+        self.chunks.extend(chunks)
+        while len(self.chunks) >= self.layouts["frames"].chunks_per_file:
+            self.write_frames()
+
     def write(self, name: str, rows: np.ndarray) -> None:
         """One file's rows: a whole shard, or the last rows of the array."""
         start = self.written[name]
+        self.grow(name, rows.shape[1:], len(rows))
+        self.arrays[name][start:] = rows
+
+    def write_frames(self) -> None:
+        """One file of frames, of the first chunks that wait."""
+        layout = self.layouts["frames"]
+        room = layout.chunks_per_file
+        chunks, self.chunks = self.chunks[:room], self.chunks[room:]
+        path = frames_file(self.folder, self.written["frames"] // layout.shard)
+        self.grow("frames", layout.row, len(chunks) * layout.chunk)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(packing.join(chunks, room))
+
+    def grow(self, name: str, row: tuple[int, ...], count: int) -> None:
+        """Make an array `count` rows longer, whose file is about to be written."""
         if name not in self.arrays:
-            self.arrays[name] = self.create(name, rows.shape[1:])
-        array = self.arrays[name]
-        array.resize((start + len(rows), *array.shape[1:]))
-        array[start:] = rows
-        self.written[name] = start + len(rows)
-        shard = self.folder / name / "c" / str(start // self.layouts[name].shard)
-        self.unsynced.append(shard)
+            self.arrays[name] = self.create(name, row)
+        start = self.written[name]
+        self.arrays[name].resize((start + count, *row))
+        self.written[name] = start + count
+        self.unsynced.append(self.folder / name / "c" / str(start // self.layouts[name].shard))
 
     def create(self, name: str, row: tuple[int, ...]) -> "zarr.Array[Any]":
         layout = self.layouts[name]
@@ -128,7 +155,7 @@ class Writer:
             dtype=layout.dtype,
             chunks=(layout.chunk, *row),
             shards=(layout.shard, *row),
-            compressors=[ZstdCodec(level=LEVEL, checksum=True)],
+            compressors=[ZstdCodec(level=packing.LEVEL, checksum=True)],
             fill_value=0,
             overwrite=True,
             config=CONFIG,
@@ -142,7 +169,7 @@ class Writer:
                     sync(path)
         self.unsynced = []
         tails = {name: buffer[: self.filled[name]] for name, buffer in self.buffers.items()}
-        return {"written": dict(self.written), "tails": tails}
+        return {"written": dict(self.written), "tails": tails, "chunks": list(self.chunks)}
 
     def finish(self, attributes: Mapping[str, Any]) -> str:
         """Write the rest, then `attributes` with every file's size and SHA-256; the store's digest."""
@@ -150,10 +177,17 @@ class Writer:
             if self.filled[name]:
                 self.write(name, buffer[: self.filled[name]])
             self.filled[name] = 0
+        if self.chunks:
+            self.write_frames()
         content = {"kind": self.kind, **attributes, "files": manifest(self.folder)}
         content["digest"] = digest_of(content)
         zarr.open_group(self.folder, mode="r+").attrs.update(content)
         return str(content["digest"])
+
+
+def frames_file(folder: Path, number: int) -> Path:
+    """Where a store's `number`th file of frames lies."""
+    return folder / "frames" / "c" / str(number) / "0" / "0" / "0"
 
 
 def sync(path: Path) -> None:
@@ -210,13 +244,32 @@ class Store:
         """The first held-out episode."""
         return held_out_from(self.episodes)
 
+    @cached_property
+    def frame_chunks(self) -> np.ndarray:
+        """The first step in each chunk of frames, and one past the last step, int64."""
+        size = self.arrays["frames"].chunks[0]
+        episodes = zip(self.starts, self.ends, strict=True)
+        return np.concatenate([*(np.arange(start, end, size) for start, end in episodes), [self.steps]])
+
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows `start` to `stop` (exclusive) of an array; only the chunks that hold them are read."""
+        """Steps `start` to `stop` (exclusive) of an array; only the chunks that hold them are read."""
         return np.asarray(self.arrays[name][start:stop])
 
     def frames(self, start: int, stop: int) -> np.ndarray:
-        """uint8 [n, 64, 64, 3]"""
-        return self.rows("frames", start, stop)
+        """uint8 [n, 64, 64, 3]; not by way of Zarr, which takes longer than the chunks take to unpack."""
+        array, borders = self.arrays["frames"], self.frame_chunks
+        assert array.shards
+        room = array.shards[0] // array.chunks[0]
+        found = np.empty((stop - start, *FRAME_SHAPE), np.uint8)
+        chunk = np.empty((array.chunks[0], *FRAME_SHAPE), np.uint8)
+        number = int(np.searchsorted(borders, start, side="right")) - 1
+        while borders[number] < stop:
+            first, last = max(start, borders[number]), min(stop, borders[number + 1])
+            file, place = divmod(number, room)
+            packing.unpack(packing.read_chunk(frames_file(self.path, file), place, room), chunk)
+            found[first - start : last - start] = chunk[first - borders[number] : last - borders[number]]
+            number += 1
+        return found
 
     def actions(self, start: int, stop: int) -> np.ndarray:
         """float32 [n, A]"""

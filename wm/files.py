@@ -66,14 +66,3 @@ def output_folder(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-@contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """An empty folder that is there for the block alone; what a killed process left in it goes."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

@@ -3,16 +3,14 @@
 Legend: T steps of an episode, A action_size.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from wm import seeds
-from wm.tasks import FRAME_SHAPE, Game, Policy, Task, load_task
+from wm.packing import Packer
+from wm.tasks import Game, Policy, Task, load_task
 from wm.workers import worker_local
 
 SIDE_BY_SIDE = 2
@@ -35,25 +33,17 @@ class Start:
 class Episode:
     """A recorded episode; frame i was seen before actions[i], whose step gave rewards[i].
 
-    The frames lie in a file: sent through a pipe they would be copied so often that recording is slowed
-    down by a third.
+    The frames are packed by the worker that plays: raw, they would be ten times as much to hand over, and
+    one process could not compress what many play.
     """
 
-    path: Path
+    frames: list[bytes]  # chunks, as `packing.pack` gives them
     actions: np.ndarray  # float32 [T, A]
     rewards: np.ndarray  # float32 [T]
     terminations: np.ndarray  # bool [T]
 
     def __len__(self) -> int:
         return len(self.rewards)
-
-    def frames(self) -> np.ndarray:
-        """uint8 [T, 64, 64, 3], mapped from the file."""
-        return np.memmap(self.path, np.uint8, "r", shape=(len(self), *FRAME_SHAPE))
-
-    def forget(self) -> None:
-        """Delete the file, as whoever has made use of the episode shall."""
-        self.path.unlink()
 
 
 @dataclass(frozen=True)
@@ -69,60 +59,52 @@ def start(persistence: int | None, seed: int, *names: str | int) -> Start:
     return Start(seeds.integer(seed, "game", *names), seeds.sequence(seed, "policy", *names), persistence)
 
 
-def play_blind(task_name: str, renderer: str, folder: Path, starts: Sequence[Start]) -> list[Episode]:
-    """Record an episode per start, in order; frames go to files in `folder`."""
-    return [take.episode() for take in play(task_name, renderer, starts, folder)]
+def play_blind(task_name: str, renderer: str, starts: Sequence[Start]) -> list[Episode]:
+    """Record an episode per start, in order."""
+    return [take.episode() for take in play(task_name, renderer, starts, keep=True)]
 
 
 def score_blind(task_name: str, renderer: str, starts: Sequence[Start]) -> list[Score]:
     """The same episodes' scores; nothing else of them is kept."""
-    return [Score(take.score, take.steps) for take in play(task_name, renderer, starts, None)]
+    return [Score(take.score, take.steps) for take in play(task_name, renderer, starts, keep=False)]
 
 
 class Take:
     """An episode being played in `game`; what is kept of it grows step by step."""
 
-    def __init__(self, game: Game, policy: Policy, seed: int, folder: Path | None) -> None:
-        """`folder`: where the frames go; None: nothing but the score is kept."""
+    def __init__(self, game: Game, policy: Policy, seed: int, keep: bool) -> None:
+        """`keep`: whether more is kept than the score."""
         self.game = game
         self.policy = policy
         self.steps = 0
         self.score = 0.0
         self.running = True
-        self.keep = folder is not None
+        self.packer = Packer() if keep else None
+        self.frames: list[bytes] = []
         self.rows: list[tuple[np.ndarray, float, bool]] = []
         self.seen = game.reset(seed)
-        if folder is not None:
-            self.file, self.path = tempfile.mkstemp(dir=folder)
 
     def advance(self) -> None:
         """Play one step."""
         action = self.policy.act()
-        if self.keep:
-            write_all(self.file, self.seen)  # before the step, which may reuse the frame's memory
+        if self.packer:
+            self.packer.add(self.seen)  # before the step, which may reuse the frame's memory
         self.seen, reward, terminated, truncated = self.game.step(action)
-        if self.keep:
+        if self.packer:
             self.rows.append((action, reward, terminated))
         self.score += reward
         self.steps += 1
         self.running = not (terminated or truncated)
-        if self.keep and not self.running:
-            os.close(self.file)
+        if self.packer and not self.running:
+            self.frames, self.packer = self.packer.finish(), None  # it holds much memory
 
     def episode(self) -> Episode:
         actions, rewards, terminations = zip(*self.rows, strict=True)
         arrays = np.array(actions, np.float32), np.array(rewards, np.float32), np.array(terminations, bool)
-        return Episode(Path(self.path), *arrays)
+        return Episode(self.frames, *arrays)
 
 
-def write_all(file: int, frame: np.ndarray) -> None:
-    """All of a frame's bytes; a single `os.write` may write less when the disk is full."""
-    left = memoryview(frame.tobytes())
-    while left:
-        left = left[os.write(file, left) :]
-
-
-def play(task_name: str, renderer: str, starts: Sequence[Start], folder: Path | None) -> list[Take]:
+def play(task_name: str, renderer: str, starts: Sequence[Start], keep: bool) -> list[Take]:
     """All episodes to their ends; a game that is done takes the next start."""
     task = load_task(task_name)
     waiting = iter(starts)
@@ -137,7 +119,7 @@ def play(task_name: str, renderer: str, starts: Sequence[Start], folder: Path | 
             policy = task.random_policy(generator)
         else:
             policy = task.data_policy(generator, begin.persistence)
-        takes.append(Take(game, policy, begin.game, folder))
+        takes.append(Take(game, policy, begin.game, keep))
         return takes[-1]
 
     live = [take_next(game) for game in cached_games(task, renderer, min(SIDE_BY_SIDE, len(starts)))]

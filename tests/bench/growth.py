@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from wm import paths
 from wm.episodes import LATENTS, ROLLOUTS, Writer
+from wm.packing import pack
 from wm.preset import read_preset
 
 TASK, LENGTH, STEPS = "takecover", 328, 60
@@ -37,7 +38,9 @@ def write(path: Path, kind: str, episodes: int) -> None:
         }
         if kind == ROLLOUTS:
             coarse = draw.integers(0, 256, (steps, 4, 4, 3), dtype=np.uint8)
-            rows |= {"frames": coarse.repeat(16, 1).repeat(16, 2), "rewards": np.ones(steps, np.float32)}
+            for episode in np.split(coarse.repeat(16, 1).repeat(16, 2), PIECE):
+                writer.append_frames(pack(episode))
+            rows["rewards"] = np.ones(steps, np.float32)
         else:
             means = draw.standard_normal((steps, latent), np.float32)
             rows |= {"means": means, "logvars": np.full_like(means, -2)}

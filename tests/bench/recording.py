@@ -24,7 +24,7 @@ def blocks(task: str) -> Iterator[list[Start]]:
 
 
 class Recorder:
-    """Workers, and a folder for takes and the store."""
+    """Workers, and a folder for the store."""
 
     def __init__(self, task: str, renderer: str) -> None:
         self.task, self.renderer = task, renderer
@@ -32,14 +32,12 @@ class Recorder:
 
     def record(self) -> Iterator[int]:
         """Steps of one block after another, as the stage plays and writes them."""
-        root = Path(self.folder.name)
-        writer, steps = Writer(root / "store", ROLLOUTS), 0
-        play = partial(play_blind, self.task, self.renderer, root)
+        writer, steps = Writer(Path(self.folder.name) / "store", ROLLOUTS), 0
+        play = partial(play_blind, self.task, self.renderer)
         for episodes in self.workers.map(play, blocks(self.task)):
             for episode in episodes:
                 steps += len(episode)
                 append(writer, episode, steps)
-                episode.forget()
             yield sum(map(len, episodes))
 
     def play(self) -> Iterator[int]:

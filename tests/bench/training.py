@@ -1,7 +1,7 @@
 """Training V and M from Zarr stores on two cores: beside eager float32, and beside one batch in memory."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from wm import mixture
 from wm.batches import FrameBatches, LatentStreams, hold
 from wm.episodes import LATENTS, ROLLOUTS, Writer, open_store
 from wm.memory import Memory
+from wm.packing import pack
 from wm.preset import read_preset
 from wm.reading import Where
 from wm.settings import MemorySettings, TaskSettings, VisionSettings, read_task
@@ -50,16 +51,20 @@ class Stores:
         }
         coarse = draw.integers(0, 256, (steps, 8, 8, 3), dtype=np.uint8)
         frames = coarse.repeat(8, 1).repeat(8, 2)
-        self.rollouts = write(root / "rollouts" / "0", ROLLOUTS, rest, frames=frames, rewards=np.ones(steps))
+        chunks = [chunk for start in ends - LENGTH for chunk in pack(frames[start : start + LENGTH])]
+        self.rollouts = write(root / "rollouts" / "0", ROLLOUTS, rest, chunks, rewards=np.ones(steps))
         shape = (steps, LATENT[TASK])
         means = draw.standard_normal(shape, np.float32)
         self.latents = write(
-            root / "latents" / "0", LATENTS, rest, means=means, logvars=np.full(shape, -2, np.float32)
+            root / "latents" / "0", LATENTS, rest, [], means=means, logvars=np.full(shape, -2, np.float32)
         )
 
 
-def write(path: Path, kind: str, rest: Mapping[str, np.ndarray], **arrays: np.ndarray) -> Path:
+def write(
+    path: Path, kind: str, rest: Mapping[str, np.ndarray], frames: Sequence[bytes], **arrays: np.ndarray
+) -> Path:
     writer = Writer(path, kind)
+    writer.append_frames(frames)
     writer.append({**rest, **arrays})
     writer.finish({"task": TASK, "part": 0, "attempts": EPISODES})
     return path

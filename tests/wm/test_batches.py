@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wm import batches, seeds
+from wm import batches, packing, seeds
 from wm.batches import FrameBatches, LatentStreams, first_latents, hold
 from wm.episodes import LATENTS, ROLLOUTS, Store, Writer, held_out_from, open_parts
 
@@ -29,8 +29,10 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> list[Store]:
         numbers = numbered(part, len(frames))
         frames[:, 0, 0, 0], frames[:, 0, 1, 0] = numbers // 256, numbers % 256
         writer = Writer(folder / str(part), ROLLOUTS)
+        for episode in np.split(frames, np.cumsum(lengths)[:-1]):
+            writer.append_frames(packing.pack(episode))
         flags = {"actions": np.zeros((len(frames), 1)), "rewards": np.zeros(len(frames))}
-        writer.append({"frames": frames, **flags, "terminations": np.zeros(len(frames), bool)})
+        writer.append({**flags, "terminations": np.zeros(len(frames), bool)})
         writer.append({"ends": np.cumsum(lengths)})
         writer.finish({"task": "takecover"})
     return open_parts(folder, range(len(PARTS)))
@@ -95,7 +97,7 @@ def test_an_epoch_has_every_frame_once(rollouts: list[Store], group: int, held_o
 def test_frames_of_a_batch_come_from_many_places(rollouts: list[Store]) -> None:
     frames = FrameBatches(rollouts, 50, 7, held_out=False)
     seen = np.array(numbers_of(frames.batch(0)))
-    assert len(set(seen // batches.UNIT)) > 5
+    assert len(set(seen // packing.CHUNK)) > 5
     assert np.mean(np.abs(np.diff(seen)) == 1) < 0.2
     frames.close()
 
@@ -131,7 +133,7 @@ def test_memory_is_bounded(rollouts: list[Store], monkeypatch: pytest.MonkeyPatc
 
     def counting(self: Store, start: int, stop: int) -> np.ndarray:
         reads.append(stop - start)
-        assert start // batches.UNIT == (stop - 1) // batches.UNIT
+        assert start in self.frame_chunks and stop in self.frame_chunks
         return original(self, start, stop)
 
     monkeypatch.setattr(Store, "frames", counting)
@@ -140,7 +142,7 @@ def test_memory_is_bounded(rollouts: list[Store], monkeypatch: pytest.MonkeyPatc
         frames.batch(step)
         assert len(frames.reading) <= 2
     frames.close()
-    assert max(reads) == batches.UNIT
+    assert max(reads) == packing.CHUNK
     assert sum(reads) <= 4 * frames.frames
 
 

@@ -1,6 +1,8 @@
 """The stage `latents`: the rollouts seen through V, so that M can draw z anew for every batch."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,19 @@ from wm.reading import read_yaml
 from wm.settings import read_settings
 from wm.vision import load_vision
 
+Seen = tuple[np.ndarray, np.ndarray]
+
 BATCH = 256
 """Frames encoded at once. It is fixed, because products of another batch size differ in the last bits."""
+PIECE = 65536
+"""Rows copied at once."""
 
 
 def run(task_name: str) -> None:
     """Writes `data/TASK/latents/PART` for every part; continues where an interrupted run was."""
     settings = read_settings(read_yaml(paths.PARAMS)).games[task_name]
     stores = open_parts(paths.rollouts(task_name), settings.parts)
-    fitting.prepare(settings.vision.threads)
+    fitting.prepare(threads=1)  # each of the threads that encode has batches of its own
     vision = load_vision(task_name, settings.vision).to(devices.device())
     encoder = Encoder(vision, settings.vision.precision)
     key = {
@@ -35,7 +41,7 @@ def run(task_name: str) -> None:
         "rollouts": {part: store.digest for part, store in zip(settings.parts, stores, strict=True)},
     }
     with Checkpoint(f"latents@{task_name}", key) as checkpoint:
-        encode_parts(settings.parts, stores, encoder, checkpoint)
+        encode_parts(settings.parts, stores, encoder, settings.vision.threads, checkpoint)
         with files.output_folder(paths.latents(task_name)) as folder:
             for part in settings.parts:
                 publish(checkpoint.folder / str(part), folder / str(part))
@@ -45,6 +51,7 @@ def encode_parts(
     parts: Sequence[int],
     stores: Sequence[Store],
     encoder: Encoder,
+    threads: int,
     checkpoint: Checkpoint,
 ) -> None:
     """Encode what is not yet; the state is the finished parts' digests and the present one's place."""
@@ -57,7 +64,7 @@ def encode_parts(
         for part, store in zip(parts, stores, strict=True):
             if part in state["digests"]:
                 continue
-            state = encode(part, store, encoder, checkpoint, state, bar)
+            state = encode(part, store, encoder, threads, checkpoint, state, bar)
 
 
 def intact(folder: Path, state: dict[str, Any], part: int) -> bool:
@@ -72,6 +79,7 @@ def encode(
     part: int,
     store: Store,
     encoder: Encoder,
+    threads: int,
     checkpoint: Checkpoint,
     state: dict[str, Any],
     bar: Any,
@@ -79,15 +87,14 @@ def encode(
     """One part, from where `state` says; the state after it."""
     digests = state["digests"]
     writer = Writer(checkpoint.folder / str(part), LATENTS, state["writer"])
-    for start in range(state["at"], store.steps, BATCH):
-        stop = min(start + BATCH, store.steps)
-        means, logvars = look(encoder, store.frames(start, stop))
-        taken = {"actions": store.actions(start, stop), "terminations": store.terminations(start, stop)}
-        writer.append({"means": means, "logvars": logvars, **taken})
-        bar.update(stop - start)
+    at = state["at"]
+    for means, logvars in look_ahead(store, encoder, threads, at):
+        writer.append({"means": means, "logvars": logvars})
+        at += len(means)
+        bar.update(len(means))
         if checkpoint.due:
-            checkpoint.save({"digests": digests, "at": stop, "writer": writer.state()})
-    writer.append({"ends": store.ends})
+            checkpoint.save({"digests": digests, "at": at, "writer": writer.state()})
+    copy_rest(store, writer)
     attempts = store.attributes["attempts"]
     digest = writer.finish({"task": store.task, "part": part, "rollouts": store.digest, "attempts": attempts})
     state = {"digests": {**digests, part: digest}, "at": 0, "writer": None}
@@ -95,8 +102,38 @@ def encode(
     return state
 
 
+def copy_rest(store: Store, writer: Writer) -> None:
+    """What the latents have of the rollouts, all of it after them: few, large reads take the least time."""
+    for start in range(0, store.steps, PIECE):
+        stop = min(start + PIECE, store.steps)
+        taken = {"actions": store.actions(start, stop), "terminations": store.terminations(start, stop)}
+        writer.append(taken)
+    writer.append({"ends": store.ends})
+
+
+def look_ahead(store: Store, encoder: Encoder, threads: int, start: int) -> Iterator[Seen]:
+    """What `look` finds, batch by batch from row `start` on; threads read and encode the next ones meanwhile.
+
+    A batch is the work of one thread, which PyTorch does not divide further: two batches side by side take
+    less time than one after the other on two cores each, and the number of threads changes no bit.
+    """
+    batches = ((first, min(first + BATCH, store.steps)) for first in range(start, store.steps, BATCH))
+    waiting: deque[Future[Seen]] = deque()
+    pool = ThreadPoolExecutor(threads, "latents", torch.set_num_threads, (1,))
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(look, store, encoder, *batch))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @torch.inference_mode()
-def look(encoder: Encoder, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log-variance of each frame's z, float32 [n, Z]."""
-    mean, logvar = encoder.encode(torch.from_numpy(frames).to(encoder.heads.device))
+def look(store: Store, encoder: Encoder, start: int, stop: int) -> Seen:
+    """Mean and log-variance of the z of each frame from `start` to `stop`, float32 [n, Z]."""
+    frames = torch.from_numpy(store.frames(start, stop)).to(encoder.heads.device)
+    mean, logvar = encoder.encode(frames)
     return mean.cpu().numpy(), logvar.cpu().numpy()

@@ -56,11 +56,10 @@ def record(
     blocks = attempts(task, part, settings, at["block"])
     title = f"rollouts {task.name} {part}"
     with (
-        files.scratch_folder(checkpoint.folder / "takes") as takes,  # of episodes not yet in the store
         progress.bar(title, settings.episodes, "episodes", at["kept"]) as bar,
         take_workers() as workers,
     ):
-        for episodes in workers.map(partial(play_blind, task.name, renderer, takes), blocks):
+        for episodes in workers.map(partial(play_blind, task.name, renderer), blocks):
             before = at["kept"]
             at = keep(task, settings, writer, at, episodes)
             bar.update(at["kept"] - before)
@@ -91,14 +90,13 @@ def keep(
             if len(episode) > task.kept_above:
                 kept, steps = kept + 1, steps + len(episode)
                 append(writer, episode, steps)
-        episode.forget()
     return {"block": at["block"] + 1, "kept": kept, "steps": steps, "attempts": tried}
 
 
 def append(writer: Writer, episode: Episode, end: int) -> None:
+    writer.append_frames(episode.frames)
     writer.append(
         {
-            "frames": episode.frames(),
             "actions": episode.actions,
             "rewards": episode.rewards,
             "terminations": episode.terminations,

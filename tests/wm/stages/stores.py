@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wm import packing
 from wm.episodes import LATENTS, ROLLOUTS, Writer
 
 LENGTHS = [40, 25, 60, 33]
@@ -14,8 +15,9 @@ def write_rollouts(path: Path, task: str, actions: int, seed: int = 0) -> None:
     """Episodes of random frames."""
     draw, steps = np.random.default_rng(seed), sum(LENGTHS)
     writer = Writer(path, ROLLOUTS)
-    frames = draw.integers(0, 256, (steps, 64, 64, 3), dtype=np.uint8)
-    writer.append({"frames": frames, "rewards": np.ones(steps, np.float32), **common(draw, actions)})
+    for length in LENGTHS:
+        writer.append_frames(packing.pack(draw.integers(0, 256, (length, 64, 64, 3), dtype=np.uint8)))
+    writer.append({"rewards": np.ones(steps, np.float32), **common(draw, actions)})
     writer.finish({"task": task, "attempts": ATTEMPTS})
 
 

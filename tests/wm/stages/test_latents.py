@@ -1,7 +1,6 @@
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ import torch
 from ruamel.yaml import YAML
 
 import wm
-from wm import checkpoint, episodes, weights
-from wm.encoder import Encoder
-from wm.episodes import LATENTS, LAYOUTS, ROLLOUTS, Writer, open_parts
+from tests.wm.small import small_files
+from wm import checkpoint, packing, weights
+from wm.checkpoint import Checkpoint
+from wm.episodes import LATENTS, ROLLOUTS, Store, Writer, open_parts
 from wm.stages import latents
 from wm.vision import Vision
 
@@ -25,13 +25,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Two parts of noise and an untrained V; small files and batches, a checkpoint after every batch."""
-    small = {
-        kind: {name: replace(layout, chunk=4, shard=16) for name, layout in arrays.items()}
-        for kind, arrays in LAYOUTS.items()
-    }
-    monkeypatch.setattr(episodes, "LAYOUTS", small)
     monkeypatch.setattr(latents, "BATCH", 6)
     monkeypatch.setattr(checkpoint, "INTERVAL", -1.0)
     monkeypatch.chdir(tmp_path)
@@ -43,17 +38,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data" / "takecover"
     (data / "rollouts").mkdir(parents=True)
     (data / "vision").mkdir()
-    for part, lengths in PARTS.items():
-        record(data / "rollouts" / str(part), part, lengths)
     latent_size = values["takecover"]["vision"]["latent_size"]
     weights.save(data / "vision" / "weights.safetensors", Vision(latent_size).initialise(1).state_dict())
-    return tmp_path
+    with small_files():
+        for part, lengths in PARTS.items():
+            record(data / "rollouts" / str(part), part, lengths)
+        yield tmp_path
 
 
 def record(path: Path, part: int, lengths: list[int]) -> None:
     draw, steps = np.random.default_rng(part), sum(lengths)
     writer = Writer(path, ROLLOUTS)
-    writer.append({"frames": draw.integers(0, 256, (steps, 64, 64, 3)), "rewards": np.ones(steps)})
+    for length in lengths:
+        writer.append_frames(packing.pack(draw.integers(0, 256, (length, 64, 64, 3))))
+    writer.append({"rewards": np.ones(steps)})
     writer.append({"actions": draw.standard_normal((steps, 1)), "terminations": draw.random(steps) < 0.2})
     writer.append({"ends": np.cumsum(lengths)})
     writer.finish({"task": "takecover", "attempts": 9})
@@ -84,41 +82,56 @@ def test_latents_are_what_vision_sees(project: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     project: Path, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first part has 6 batches, the second 2."""
+    """The first part has 6 batches, the second 2; each is followed by a checkpoint, as is the first part."""
     folder = project / "data" / "takecover" / "latents"
     latents.run("takecover")
     expected = content(folder)
     shutil.rmtree(folder)
     shutil.rmtree(project / "state")
-    looked: list[int] = []
-    monkeypatch.setattr(latents, "look", stop_after(batches, looked, latents.look))
-    with pytest.raises(Killed):
+    save, saved = Checkpoint.save, []
+
+    def dying(self: Checkpoint, state: dict) -> None:
+        save(self, state)
+        saved.append(state["at"])
+        if len(saved) == batches + (batches > 6):
+            raise Killed
+
+    with monkeypatch.context() as dead, pytest.raises(Killed):
+        dead.setattr(Checkpoint, "save", dying)
         latents.run("takecover")
     assert not folder.exists()
-    monkeypatch.setattr(latents, "look", stop_after(8 - batches, looked, latents.look.original))
-    latents.run("takecover")
-    assert content(folder) == expected
-    assert len(looked) == 8
-    shutil.rmtree(folder)
-    latents.run("takecover")
-    assert content(folder) == expected
-    assert len(looked) == 8
+    looked = []
+    look = latents.look
+    monkeypatch.setattr(latents, "look", lambda *batch: looked.append(batch[2:]) or look(*batch))
+    for _ in range(2):
+        latents.run("takecover")
+        assert content(folder) == expected
+        assert len(looked) == 8 - batches
+        shutil.rmtree(folder)
 
 
-def stop_after(count: int, looked: list[int], original: Callable) -> Callable:
-    """`look`, which ends the process instead of a call more than `count`."""
-    calls: list[int] = []
+def test_bytes_do_not_depend_on_the_number_of_threads(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for threads in (1, 2, 3):
+        values = YAML(typ="safe").load(project / "params.yaml")
+        values["takecover"]["vision"]["threads"] = threads
+        YAML(typ="safe").dump(values, project / "params.yaml")
+        latents.run("takecover")
+        results.append(content(project / "data" / "takecover" / "latents"))
+    assert results[0] == results[1] == results[2]
 
-    def look(encoder: Encoder, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        calls.append(len(frames))
-        if len(calls) > count:
-            raise Killed
-        looked.append(len(frames))
-        found: tuple[np.ndarray, np.ndarray] = original(encoder, frames)
-        return found
 
-    look.original = original  # type: ignore[attr-defined]
-    return look
+def test_a_batch_that_cannot_be_read_ends_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Store, start: int, stop: int) -> np.ndarray:
+        if start < 12:
+            return original(self, start, stop)
+        raise OSError("no such chunk")
+
+    original = Store.frames
+    monkeypatch.setattr(Store, "frames", broken)
+    with pytest.raises(OSError, match="no such chunk"):
+        latents.run("takecover")
+    assert not (project / "data" / "takecover" / "latents").exists()
 
 
 def test_weights_of_another_latent_size_are_refused(project: Path) -> None:
