@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm import mixture, paths, seeds, weights
+from wm import paths, seeds, weights
 from wm.cell import Cell
 from wm.memory import PART, Memory
 from wm.places import Features
@@ -84,11 +84,9 @@ class Dream:
         taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
         restarts = torch.from_numpy(self.streams.steps == 0).to(self.device)
         self.state = self.cell.step(self.z, taken, restarts, self.state)
-        expected = self.cell.predict(self.state[0])
-        uniform, normal = self.streams.now().unbind(1)
-        self.z = mixture.sample(expected.z, self.temperature, uniform, normal)
+        self.z, end = self.cell.draw(self.state[0], self.temperature, self.streams.now())
         self.streams.advance()
-        ended = (expected.done > 0).cpu().numpy() if self.memory.ends else np.zeros(len(actions), bool)
+        ended = (end > 0).cpu().numpy() if self.memory.ends else np.zeros(len(actions), bool)
         rewards = np.full(len(actions), float(self.memory.ends))
         self.terminations = ended
         return self._features(), rewards, ended | (self.streams.steps >= self.horizon)
