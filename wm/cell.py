@@ -8,7 +8,6 @@ Shapes: B rows, Z latent, A action, H hidden, K mixtures.
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,8 +78,7 @@ def next_state(products: Tensor, c: Tensor) -> State:
 
 def next_z(outputs: Tensor, mixtures: int, temperature: float, numbers: Tensor) -> Tensor:
     """`wm.mixture.sample` from the head's outputs [B, 3 * K * Z (+ 1)] with numbers [B, 2, Z]."""
-    rows, _, size = numbers.shape
-    z = torch.empty(rows, size)
-    work = np.empty((4 * mixtures + 3) * size, np.float32)
-    kernels.draw(kernels.array(outputs), temperature, kernels.array(numbers), work, kernels.array(z))
+    z = torch.empty_like(numbers[:, 0])
+    draw = kernels.drawing(mixtures, z.shape[1])
+    draw(kernels.array(outputs), temperature, kernels.array(numbers), kernels.array(z))
     return z

@@ -9,6 +9,7 @@ logits, means and log standard deviations, [K, Z] each, as in `wm.mixture`.
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -156,40 +157,39 @@ def highest(logits: Any, top: Any) -> None:
             top[d] = ours[d] if ours[d] > top[d] else top[d]
 
 
-@compiled
-def draw(outputs: Any, temperature: Any, numbers: Any, work: Any, z: Any) -> None:
-    """z [B, Z] from each row's mixture: `wm.mixture.sample`.
+@cache
+def drawing(mixtures: int, size: int) -> Callable[..., None]:
+    """`draw(outputs, temperature, numbers, z)`, z from each row's mixture: `wm.mixture.sample`.
 
-    outputs [B, 3 * K * Z (+ 1)], numbers float32 [B, 2, Z]: uniform in [0, 1), and standard normal; z float32
-    is written; work float32 [4 * K * Z + 3 * Z] is overwritten.
+    Compiled for K `mixtures` and Z = `size`: with these known, all of it stays in registers. outputs
+    [B, 3 * K * Z (+ 1)]; numbers float32 [B, 2, Z], uniform in [0, 1) and standard normal; z float32 [B, Z]
+    is written.
     """
-    size = z.shape[1]
-    many = (len(work) - 3 * size) // 4
-    mixture, bounds, rest = work[: 3 * many], work[3 * many : 4 * many], work[4 * many :]
-    top, mark, logstd = rest[:size], rest[size : 2 * size], rest[2 * size :]
-    divisor, root = F(temperature), F(math.sqrt(temperature))
-    for row in range(len(z)):
-        uniform, normal, mean = numbers[row, 0], numbers[row, 1], z[row]
-        load(outputs[row], mixture)
-        highest(mixture[:many], top)
-        for first in range(0, many, size):
-            logits, bound = mixture[first:], bounds[first:]
+    many = mixtures * size
+
+    @compiled
+    def draw(outputs: Any, temperature: Any, numbers: Any, z: Any) -> None:
+        divisor, root = F(temperature), F(math.sqrt(temperature))
+        for row in range(len(z)):
+            uniform, normal, logits, drawn = numbers[row, 0], numbers[row, 1], outputs[row], z[row]
+            means, logstds = logits[many:], logits[2 * many :]
             for d in range(size):
-                bound[d] = exp((logits[d] - top[d]) / divisor)
-        for i in range(size, many):
-            bounds[i] += bounds[i - size]
-        for d in range(size):
-            mark[d] = uniform[d] * bounds[many - size + d]
-        load(mixture[many:], mean)
-        load(mixture[2 * many :], logstd)
-        for first in range(size, many, size):
-            passed, means, logstds = bounds[first - size :], mixture[many + first :], mixture[2 * many + first :]
-            for d in range(size):
-                mean[d] = means[d] if mark[d] >= passed[d] else mean[d]
-            for d in range(size):
-                logstd[d] = logstds[d] if mark[d] >= passed[d] else logstd[d]
-        for d in range(size):
-            mean[d] += exp(logstd[d]) * (root * normal[d])
+                top = F(-np.inf)
+                for k in range(mixtures):
+                    logit = widen(logits[k * size + d])
+                    top = logit if logit > top else top
+                total = F(0.0)
+                for k in range(mixtures):
+                    total += exp((widen(logits[k * size + d]) - top) / divisor)
+                mark, bound = uniform[d] * total, F(0.0)
+                mean, logstd = widen(means[d]), widen(logstds[d])
+                for k in range(1, mixtures):
+                    bound += exp((widen(logits[(k - 1) * size + d]) - top) / divisor)
+                    mean = widen(means[k * size + d]) if mark >= bound else mean
+                    logstd = widen(logstds[k * size + d]) if mark >= bound else logstd
+                drawn[d] = mean + exp(logstd) * (root * normal[d])
+
+    return draw
 
 
 @compiled
