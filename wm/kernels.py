@@ -20,8 +20,8 @@ from torch import Tensor
 compiled: Callable[[Any], Any] = numba.njit(  # type: ignore[call-overload]
     cache=True, _nrt=False, error_model="numpy", fastmath={"contract"}
 )
-"""Compiled on first use, kept on disk; without reference counts, so nothing is allocated. The cache knows this
-file alone.
+"""Compiled on first use, kept on disk; without reference counts, so nothing is allocated. The cache knows
+this file alone.
 
 LLVM turns the inner loops into vectors where a loop writes to one array and calls no library: hence an
 exponential and a logarithm of our own, and loops that look shorter than they could be.
@@ -219,7 +219,7 @@ def normalise(logits: Any, top: Any, total: Any) -> None:
 
 @compiled
 def likelihood(outputs: Any, z: Any, weights: Any, work: Any, result: Any, gradient: Any) -> None:
-    """Each row's mean of log p(z) over latents, `wm.mixture.log_prob`, and the gradient of this times weights.
+    """Each row's mean of log p(z) over latents, `wm.mixture.log_prob`, and the gradient of weights x this.
 
     The derivative by a logit is the component's share in p(z) less its share in the mixture; by a mean and a
     log standard deviation it is the share in p(z) times d / std and d^2 - 1, where z deviates by d standard
