@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from wm import mixture, seeds
+from wm import seeds
 from wm.cell import Cell
 from wm.dream import Dream, Starts
 from wm.memory import Memory
@@ -62,12 +62,12 @@ def film(
     cell, state, z, dreamt = Cell(memory, precision), memory.initial(1), real[:1], []
     for step in range(len(means) - 1):
         state = cell.step(z, taken[step : step + 1], torch.full((1,), step == 0, device=device), state)
-        expected = cell.predict(state[0]).z
         if step + 1 < FILM_WARM_UP:
             z = real[step + 1 : step + 2]
             continue
-        uniform = torch.from_numpy(draws.random((1, z.shape[1]), np.float32)).to(device)
-        normal = torch.from_numpy(draws.standard_normal((1, z.shape[1]), np.float32)).to(device)
-        z = mixture.sample(expected, 1.0, uniform, normal)
+        uniform = draws.random((1, z.shape[1]), np.float32)
+        normal = draws.standard_normal((1, z.shape[1]), np.float32)
+        numbers = torch.from_numpy(np.stack([uniform, normal], 1)).to(device)
+        z = cell.draw(state[0], 1.0, numbers).z
         dreamt.append(z)
     return vision.picture(real[FILM_WARM_UP:]), vision.picture(torch.cat(dreamt))

@@ -1,13 +1,26 @@
 """M as it acts, a step at a time: without gradients, its weights prepared once, in a number format.
 
+On the CPU, what lies between the products of matrices is a compiled pass each (`wm.kernels`); elsewhere it is
+PyTorch's, as it reads.
+
 Shapes: B rows, Z latent, A action, H hidden, K mixtures.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from wm import kernels, mixture
 from wm.devices import DTYPES
 from wm.memory import GATES, Memory, Prediction, State
+
+
+class Drawn(NamedTuple):
+    """What M imagines next: z [B, Z] and the logit of the episode's end [B] (empty without ends)."""
+
+    z: Tensor
+    done: Tensor
 
 
 class Cell:
@@ -22,18 +35,50 @@ class Cell:
         self.bias = (b_ih + b_hh).to(self.dtype)
         self.head = memory.head.weight.detach().t().to(self.dtype).contiguous()
         self.head_bias = memory.head.bias.detach().to(self.dtype)
+        self.compiled = self.weight.device.type == "cpu"
 
     def step(self, z: Tensor, actions: Tensor, restarts: Tensor, state: State) -> State:
         """The state after z [B, Z] and actions [B, A]; `restarts` bool [B] marks rows on their first step.
 
-        It holds what M expects next: `predict(h)`.
+        It holds what M expects next: `predict(h)`, or a `draw` from it.
         """
         h, c = state
         x = torch.cat([self.memory.inputs(z, actions, restarts), h], 1).to(self.dtype)
-        i, f, g, o = torch.addmm(self.bias, x, self.weight).float().chunk(4, 1)
+        products = torch.addmm(self.bias, x, self.weight)
+        if self.compiled:
+            return next_state(products, c)
+        i, f, g, o = products.float().chunk(4, 1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
     def predict(self, hidden: Tensor) -> Prediction:
         """The prediction that a state h [B, H] holds, in float32."""
-        return self.memory.split(torch.addmm(self.head_bias, hidden.to(self.dtype), self.head).float())
+        return self.memory.split(self._outputs(hidden).float())
+
+    def draw(self, hidden: Tensor, temperature: float, numbers: Tensor) -> Drawn:
+        """A draw from that prediction with numbers [B, 2, Z], uniform and normal (`wm.mixture.sample`)."""
+        if not self.compiled:
+            expected = self.predict(hidden)
+            return Drawn(mixture.sample(expected.z, temperature, *numbers.unbind(1)), expected.done)
+        outputs = self._outputs(hidden)
+        z = next_z(outputs, self.memory.mixtures, temperature, numbers)
+        return Drawn(z, outputs[:, 3 * self.memory.mixtures * z.shape[1] :].squeeze(1))
+
+    def _outputs(self, hidden: Tensor) -> Tensor:
+        """The head's, [B, 3 * K * Z (+ 1)]."""
+        return torch.addmm(self.head_bias, hidden.to(self.dtype), self.head)
+
+
+def next_state(products: Tensor, c: Tensor) -> State:
+    """The LSTM's state after the products [B, 4 * H] of its gates i, f, g, o, and c [B, H] before."""
+    after = torch.empty_like(c), torch.empty_like(c)
+    kernels.gates(kernels.array(products), kernels.array(c), *map(kernels.array, after))
+    return after
+
+
+def next_z(outputs: Tensor, mixtures: int, temperature: float, numbers: Tensor) -> Tensor:
+    """`wm.mixture.sample` from the head's outputs [B, 3 * K * Z (+ 1)] with numbers [B, 2, Z]."""
+    z = torch.empty_like(numbers[:, 0])
+    draw = kernels.drawing(mixtures, z.shape[1])
+    draw(kernels.array(outputs), temperature, kernels.array(numbers), kernels.array(z))
+    return z

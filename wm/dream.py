@@ -4,7 +4,6 @@ Shapes: B live episodes, A action, Z latent, H memory, K mixtures, E stored firs
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm import mixture, paths, seeds, weights
+from wm import paths, seeds, weights
 from wm.cell import Cell
 from wm.memory import PART, Memory
 from wm.places import Features
-from wm.streams import CHUNK, Streams
+from wm.streams import Streams
 from wm.tasks import Task
 from wm.vision import Vision, sample
 
@@ -74,7 +73,7 @@ class Dream:
         """Start an episode per seed: one of the stored first frames, its z drawn anew."""
         generators = [seeds.generator(seed, "dream") for seed in seeds_]
         self.z = self._begin(generators)
-        self.streams = Streams(generators, partial(numbers, self.z.shape[1]), self.device)
+        self.streams = Streams(generators, fill, (2, self.z.shape[1]), self.device)
         self.state = self.memory.initial(len(seeds_))
         return self._features()
 
@@ -84,11 +83,9 @@ class Dream:
         taken = torch.from_numpy(np.asarray(actions, np.float32)).to(self.device)
         restarts = torch.from_numpy(self.streams.steps == 0).to(self.device)
         self.state = self.cell.step(self.z, taken, restarts, self.state)
-        expected = self.cell.predict(self.state[0])
-        uniform, normal = self.streams.now().unbind(1)
-        self.z = mixture.sample(expected.z, self.temperature, uniform, normal)
+        self.z, end = self.cell.draw(self.state[0], self.temperature, self.streams.now())
         self.streams.advance()
-        ended = (expected.done > 0).cpu().numpy() if self.memory.ends else np.zeros(len(actions), bool)
+        ended = (end > 0).cpu().numpy() if self.memory.ends else np.zeros(len(actions), bool)
         rewards = np.full(len(actions), float(self.memory.ends))
         self.terminations = ended
         return self._features(), rewards, ended | (self.streams.steps >= self.horizon)
@@ -134,8 +131,7 @@ class Dream:
         return sample(starts.means[picks], starts.logvars[picks], torch.from_numpy(noise).to(self.device))
 
 
-def numbers(latent_size: int, generator: np.random.Generator) -> np.ndarray:
-    """Uniform and standard normal numbers for CHUNK steps, float32 [CHUNK, 2, Z]."""
-    shape = (CHUNK, latent_size)
-    uniform = generator.random(shape, np.float32)
-    return np.stack([uniform, generator.standard_normal(shape, np.float32)], axis=1)
+def fill(generator: np.random.Generator, numbers: np.ndarray) -> None:
+    """Uniform and standard normal numbers for some steps, into float32 [2, CHUNK, Z]."""
+    generator.random(dtype=np.float32, out=numbers[0])
+    generator.standard_normal(dtype=np.float32, out=numbers[1])

@@ -69,10 +69,11 @@ class Memory(nn.Module):
             mixture.split(outputs[..., :latent], self.mixtures), outputs[..., latent:].squeeze(-1)
         )
 
-    def forward(self, z: Tensor, actions: Tensor, restarts: Tensor, state: State) -> tuple[Prediction, State]:
-        """Predictions along windows: z [B, T, Z], actions [B, T, A], restarts bool [B, T], the state before.
+    def forward(self, z: Tensor, actions: Tensor, restarts: Tensor, state: State) -> tuple[Tensor, State]:
+        """The head's outputs [B, T, 3 * K * Z (+ 1)] along windows, to be `split`, and the state after them.
 
-        The state is zeroed where `restarts` is set, so a window may cross any number of episodes' ends.
+        Windows are z [B, T, Z], actions [B, T, A] and restarts bool [B, T]; `state` is that before. It is
+        zeroed where `restarts` is set, so a window may cross any number of episodes' ends.
         """
         x = self.inputs(z, actions, restarts)
         borders = sorted({0, x.shape[1], *restarts.any(0).nonzero().flatten().tolist()})
@@ -83,7 +84,7 @@ class Memory(nn.Module):
             outputs, (h, c) = self.lstm(x[:, start:stop], (h[None], c[None]))
             hidden.append(outputs)
             state = (h[0], c[0])
-        return self.split(self.head(torch.cat(hidden, 1)).float()), state
+        return self.head(torch.cat(hidden, 1)), state
 
 
 def make_memory(task: Task, latent_size: int, settings: MemorySettings) -> Memory:

@@ -4,7 +4,6 @@ Shapes: B live episodes, A action size, Z latent, H memory.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from wm.cell import Cell
 from wm.encoder import Encoder
 from wm.memory import Memory
 from wm.places import Features
-from wm.streams import CHUNK, Streams
+from wm.streams import Streams
 from wm.tasks import Game, Task
 from wm.vision import Vision, sample
 
@@ -69,8 +68,8 @@ class Reality:
         self.games.give(self.playing)
         self.playing = self.games.take(len(seeds_))
         self.seen = np.stack([game.reset(seed) for game, seed in zip(self.playing, seeds_, strict=True)])
-        draw = partial(noise, self.vision.latent_size)
-        self.streams = Streams([seeds.generator(seed, "latent") for seed in seeds_], draw, self.device)
+        generators = [seeds.generator(seed, "latent") for seed in seeds_]
+        self.streams = Streams(generators, fill, (self.vision.latent_size,), self.device)
         rows, device = len(seeds_), self.device
         empty = torch.zeros(rows, 0, device=device), torch.zeros(rows, 0, device=device)
         self.state = self.memory.initial(rows) if self.memory else empty
@@ -141,6 +140,6 @@ class Reality:
         self.state = self.cell.step(self.z, taken, restarts, self.state)
 
 
-def noise(latent_size: int, generator: np.random.Generator) -> np.ndarray:
-    """Standard normal numbers for CHUNK steps of z, float32 [CHUNK, Z]."""
-    return generator.standard_normal((CHUNK, latent_size), np.float32)
+def fill(generator: np.random.Generator, numbers: np.ndarray) -> None:
+    """Standard normal numbers for some steps of z, into float32 [CHUNK, Z]."""
+    generator.standard_normal(dtype=np.float32, out=numbers)

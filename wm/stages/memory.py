@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wm import calibration, devices, files, fitting, mixture, paths, plots, progress, seeds
+from wm import calibration, devices, files, fitting, likelihood, paths, plots, progress, seeds
 from wm.batches import LatentStreams, first_latents, hold
 from wm.checkpoint import Checkpoint
 from wm.dream import Starts, save_dreamer
@@ -106,13 +106,12 @@ def losses_of(
     z = sample(data["means"], data["logvars"], draw[:, :-1])
     following = sample(data["next_means"], data["next_logvars"], draw[:, 1:])
     with devices.autocast(device, settings.precision):
-        expected, state = memory(z, data["actions"], data["restarts"], state)
-    valid = data["valid"].float()
-    nll = -(mixture.log_prob(expected.z, following).mean(-1) * valid).sum() / valid.sum()
+        outputs, state = memory(z, data["actions"], data["restarts"], state)
+    nll, ends = likelihood.measure(memory, outputs, following, data["valid"])
     if not memory.ends:
         return {"loss": nll, "nll": nll.detach()}, state
     dones = data["dones"].float()
-    crossed = functional.binary_cross_entropy_with_logits(expected.done, dones, reduction="none")
+    crossed = functional.binary_cross_entropy_with_logits(ends, dones, reduction="none")
     end = (crossed * (1 + (settings.done_weight - 1) * dones)).mean()
     return {"loss": nll + end, "nll": nll.detach(), "end": end.detach()}, state
 
