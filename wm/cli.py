@@ -5,13 +5,15 @@ import importlib
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wm import environment, paths, preset, provenance, workers
+from wm import environment, paths, preset, provenance
 from wm.errors import BadInput
 from wm.reading import nearest, read_yaml
 from wm.settings import Settings, read_settings
+from wm.workers import started_ahead
 
 DESCRIPTION = """World Models you can rerun: Ha & Schmidhuber (2018), both experiments, as a DVC pipeline.
 `dvc repro` runs the stages; each is also a command here, to be run in the repository's root."""
@@ -110,9 +112,8 @@ def stage_runner(name: str, operands: tuple[str, ...]) -> Callable[[Namespace], 
         environment.check_variables()
         settings = read_settings(read_yaml(paths.PARAMS))
         check_operands(settings, dict(zip(operands, values, strict=True)))
-        with provenance.record(title(name, values)):
-            if name in WORKERS_IMPORT:
-                workers.start_ahead(WORKERS_IMPORT[name])
+        ahead = started_ahead(WORKERS_IMPORT[name]) if name in WORKERS_IMPORT else nullcontext()
+        with provenance.record(title(name, values)), ahead:
             importlib.import_module(f"wm.stages.{name}").run(*values)
 
     return run

@@ -30,13 +30,13 @@ WITHOUT_EFFECT = {
 
 
 def loaded() -> list[Path]:
-    """The files of our modules that are loaded, a game's package whole (its renderers load in workers)."""
+    """The files of our modules that are loaded, all of a game's (its renderers load in workers)."""
     files: set[Path] = set()
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] != "wm" or not getattr(module, "__file__", None):
             continue
         path = Path(str(module.__file__))
-        files |= set(path.parent.glob("*.py")) if name.startswith("wm.tasks.") else {path}
+        files |= set(path.parent.glob("*.py")) if name.startswith("wm.tasks") else {path}
     return sorted(path for path in files if f"wm/{path.relative_to(ROOT)}" not in WITHOUT_EFFECT)
 
 

@@ -99,15 +99,22 @@ def _close_kept() -> None:
     _kept.clear()
 
 
-def start_ahead(imports: str) -> None:
-    """Start workers that import a module of ours, while this process goes on with its own imports.
+@contextlib.contextmanager
+def started_ahead(imports: str) -> Iterator[None]:
+    """Workers start and import a module of ours, while this process goes on with its own imports.
 
-    Both take seconds where PyTorch is needed. The next `take_workers` hands them out; they end with this
-    process.
+    Both take seconds where PyTorch is needed. The next `take_workers` hands them out; if nobody takes them,
+    they end with the block.
     """
-    assert not _ahead, "workers are started ahead once"
-    _ahead.append(Workers(imports=imports))
-    _ahead[0].start()
+    workers = Workers(imports=imports)
+    _ahead.append(workers)
+    try:
+        workers.start()
+        yield
+    finally:
+        if workers in _ahead:
+            _ahead.remove(workers)
+            workers._end()
 
 
 def take_workers() -> "Workers":

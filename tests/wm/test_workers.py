@@ -15,7 +15,7 @@ import pytest
 
 from wm import workers
 from wm.tasks import load_task
-from wm.workers import WorkerDied, Workers, take_workers, worker_count, worker_local
+from wm.workers import WorkerDied, Workers, started_ahead, take_workers, worker_count, worker_local
 
 FAMILY = "WM_TEST_FAMILY"
 PATIENCE = 120  # seconds until a test gives up waiting, on a busy machine
@@ -364,23 +364,18 @@ def test_results_do_not_depend_on_the_number_of_workers():
 
 def test_workers_started_ahead_are_taken_and_have_imported(monkeypatch):
     monkeypatch.setenv("WM_WORKERS", "2")
-    workers.start_ahead("wm.calibration")
-    with take_workers() as pool:
-        assert list(pool.map(has_imported, ["wm.calibration"] * 2)) == [True, True]
-    with take_workers() as pool:
-        assert list(pool.map(has_imported, ["wm.calibration"])) == [False]
+    with started_ahead("wm.calibration"):
+        with take_workers() as pool:
+            assert list(pool.map(has_imported, ["wm.calibration"] * 2)) == [True, True]
+        with take_workers() as pool:
+            assert list(pool.map(has_imported, ["wm.calibration"])) == [False]
 
 
-def test_workers_started_ahead_end_with_a_process_that_has_no_use_for_them(tmp_path, mark):
-    script = tmp_path / "unused.py"
-    script.write_text(
-        "from wm import workers\nif __name__ == '__main__':\n    workers.start_ahead('wm.agent')\n"
-    )
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, script], env=environment, timeout=PATIENCE, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
-    wait_until(lambda: family(mark) == [])
-    assert list(tmp_path.iterdir()) == [script]
+def test_workers_started_ahead_end_where_nobody_takes_them(mark):
+    with pytest.raises(KeyError), started_ahead("wm.agent"):
+        assert len(family(mark)) >= 2
+        raise KeyError
+    assert family(mark) == []
 
 
 def test_a_worker_that_cannot_import_raises():

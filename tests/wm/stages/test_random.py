@@ -46,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     values["takecover"]["evaluation"].update(episodes=5, block=2, seed=9)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WM_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(random, "Workers", Here)
+    monkeypatch.setattr(random, "take_workers", Here)
     YAML(typ="safe").dump(values, tmp_path / "params.yaml")
     kept: dict[object, object] = {}
 

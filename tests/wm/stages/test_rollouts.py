@@ -91,7 +91,7 @@ def fake(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(rollouts, "load_task", lambda name: FAKE)
     monkeypatch.setattr(recording, "load_task", lambda name: FAKE)
     monkeypatch.setattr(recording, "worker_local", lambda key, make: kept.setdefault(key, make()))
-    monkeypatch.setattr(rollouts, "Workers", Here)
+    monkeypatch.setattr(rollouts, "take_workers", Here)
     monkeypatch.setattr(checkpoint, "INTERVAL", -1.0)
     with small_files():
         yield project
@@ -155,11 +155,11 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(
                 played.append(block)
                 yield function(block)
 
-    monkeypatch.setattr(rollouts, "Workers", Dying)
+    monkeypatch.setattr(rollouts, "take_workers", Dying)
     with pytest.raises(Killed):
         rollouts.run("takecover", 0)
     assert not part(fake).exists()
-    monkeypatch.setattr(rollouts, "Workers", Counting)
+    monkeypatch.setattr(rollouts, "take_workers", Counting)
     rollouts.run("takecover", 0)
     assert content(part(fake)) == expected
     assert played[0][0].game == recording.start(10, 4, "takecover", "rollouts", 0, blocks * BLOCK).game
@@ -170,7 +170,7 @@ def test_what_was_recorded_is_not_recorded_again(fake: Path, monkeypatch: pytest
     rollouts.run("takecover", 0)
     expected = content(part(fake))
     shutil.rmtree(fake / "data")
-    monkeypatch.setattr(rollouts, "Workers", None)
+    monkeypatch.setattr(rollouts, "take_workers", None)
     rollouts.run("takecover", 0)
     assert content(part(fake)) == expected
 
