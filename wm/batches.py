@@ -98,7 +98,8 @@ def units(stores: Sequence[Store], held_out: bool) -> np.ndarray:
     for number, store in enumerate(stores):
         border = int(store.starts[store.held_out_from])
         first, last = (border, store.steps) if held_out else (0, border)
-        cuts = store.frame_chunks[(first <= store.frame_chunks) & (store.frame_chunks <= last)]
+        chunks = store.frame_chunks
+        cuts = chunks[(first <= chunks) & (chunks <= last)]
         rows.append(np.stack([np.full(len(cuts) - 1, number), cuts[:-1], cuts[1:]], axis=1))
     return np.concatenate(rows).astype(np.int64)
 

@@ -136,7 +136,7 @@ class Writer:
         path = frames_file(self.folder, self.written["frames"] // layout.shard)
         self.grow("frames", layout.row, len(chunks) * layout.chunk)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(packing.join(chunks, room))
+        packing.write_chunks(path, chunks, room)
 
     def grow(self, name: str, row: tuple[int, ...], count: int) -> None:
         """Make an array `count` rows longer, whose file is about to be written."""

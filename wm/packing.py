@@ -63,8 +63,8 @@ def unpack(chunk: bytes, out: np.ndarray) -> None:
     _codec.decode(chunk, out=out)
 
 
-def join(chunks: Sequence[bytes], room: int) -> bytes:
-    """A file of up to `room` chunks, as Zarr's sharding codec has it: the chunks, then where each lies.
+def write_chunks(path: Path, chunks: Sequence[bytes], room: int) -> None:
+    """Write a file of up to `room` chunks, as Zarr's sharding codec has it: the chunks, then where each lies.
 
     That table has the offset and the length of each chunk (all ones for none) and ends with a checksum.
     """
@@ -72,7 +72,8 @@ def join(chunks: Sequence[bytes], room: int) -> bytes:
     table = np.full((room, 2), np.iinfo(np.uint64).max, "<u8")
     table[: len(chunks)] = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
     index = table.tobytes()
-    return b"".join([*chunks, index, struct.pack("<I", google_crc32c.value(index))])
+    with open(path, "wb") as file:
+        file.writelines([*chunks, index, struct.pack("<I", google_crc32c.value(index))])
 
 
 def read_chunk(path: Path, place: int, room: int) -> bytes:
