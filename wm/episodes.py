@@ -28,6 +28,8 @@ from wm.tasks import FRAME_SHAPE
 
 ROLLOUTS = "rollouts"
 LATENTS = "latents"
+FORMAT = 2
+"""Of stores; 2: each episode begins a chunk of frames."""
 CONFIG: Any = {"write_empty_chunks": True}  # comparing chunks with zeros takes longer than to compress them
 
 
@@ -179,7 +181,7 @@ class Writer:
             self.filled[name] = 0
         if self.chunks:
             self.write_frames()
-        content = {"kind": self.kind, **attributes, "files": manifest(self.folder)}
+        content = {"kind": self.kind, "format": FORMAT, **attributes, "files": manifest(self.folder)}
         content["digest"] = digest_of(content)
         zarr.open_group(self.folder, mode="r+").attrs.update(content)
         return str(content["digest"])
@@ -326,6 +328,8 @@ def open_store(path: Path, latent_size: int | None = None) -> Store:
         raise BadInput(
             f"{path} holds {attributes['kind']} of {attributes['task']}, not {kind} of {task}; run dvc repro"
         )
+    if attributes.get("format") != FORMAT:
+        raise BadInput(f"{path} was written by another version of the project; run dvc repro")
     store = Store(path, attributes)
     if latent_size is not None and (size := store.arrays["means"].shape[1]) != latent_size:
         raise BadInput(

@@ -213,6 +213,14 @@ def test_other_kind_task_or_latent_size(tmp_path: Path) -> None:
         assert "does not exist" in one_line(tmp_path / "takecover" / LATENTS / "7")
 
 
+def test_a_store_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_files():
+        monkeypatch.setattr(episodes, "FORMAT", 1)
+        path = write(tmp_path / "takecover" / ROLLOUTS / "0", ROLLOUTS, [10])
+        monkeypatch.undo()
+        assert "another version" in one_line(path)
+
+
 def test_parts_come_in_the_order_asked_for_and_forgotten_ones_go(tmp_path: Path) -> None:
     folder = tmp_path / "takecover" / LATENTS
     with small_files():
