@@ -118,15 +118,20 @@ def load(row: Any, values: Any) -> None:
 
 
 @compiled
+def narrow(x: Any, like: Any) -> Any:
+    """A float32 in the format of `like`: itself, or bfloat16 rounded to even as PyTorch does."""
+    if isinstance(like, np.uint16):
+        bits = F(x).view(np.uint32)
+        rounded = U(bits + U(0x7FFF) + U((bits >> U(16)) & U(1))) >> U(16)
+        return np.uint16(rounded if x == x else U(0x7FC0))
+    return x
+
+
+@compiled
 def store(values: Any, row: Any) -> None:
-    """float32 `values` into a row's first numbers, float32, or bfloat16 rounded to even as PyTorch does."""
+    """float32 `values` into a row's first numbers, float32 or bfloat16."""
     for i in range(len(values)):
-        if isinstance(row[0], np.uint16):
-            bits = F(values[i]).view(np.uint32)
-            rounded = U(bits + U(0x7FFF) + U((bits >> U(16)) & U(1))) >> U(16)
-            row[i] = np.uint16(rounded if values[i] == values[i] else U(0x7FC0))
-        else:
-            row[i] = values[i]
+        row[i] = narrow(values[i], row[i])
 
 
 @compiled
@@ -144,6 +149,72 @@ def gates(products: Any, before: Any, h: Any, c: Any) -> None:
             new[d] = sigmoid(widen(f[d])) * old[d] + sigmoid(widen(i[d])) * tanh(widen(g[d]))
         for d in range(size):
             seen[d] = sigmoid(widen(o[d])) * tanh(new[d])
+
+
+@compiled
+def remember(
+    t: Any, products: Any, restarts: Any, acts: Any, cells: Any, tanhs: Any, hidden: Any, x: Any
+) -> None:
+    """Step t of the LSTM along windows, with all that its gradient takes.
+
+    products [B, 4 * H] of the gates i, f, g, o, and restarts bool [B, T + 1] are read. Written are acts
+    [T, B, 4 * H], the gates; tanhs float32 [T, B, H], of c; hidden [B, T, H]; and what the next step starts
+    from, zeros where it restarts: cells float32 [T + 1, B, H] and the first H of x [T + 1, B, H + ...].
+    """
+    size = cells.shape[2]
+    for row in range(len(products)):
+        given, h, following = products[row], hidden[row, t], x[t + 1, row]
+        i, f, g, o = acts[t, row], acts[t, row, size:], acts[t, row, 2 * size :], acts[t, row, 3 * size :]
+        before, c, seen = cells[t, row], cells[t + 1, row], tanhs[t, row]
+        for d in range(2 * size):
+            i[d] = narrow(sigmoid(widen(given[d])), i[d])
+        for d in range(size):
+            g[d] = narrow(tanh(widen(given[2 * size + d])), g[d])
+        for d in range(size):
+            o[d] = narrow(sigmoid(widen(given[3 * size + d])), o[d])
+        for d in range(size):
+            c[d] = widen(f[d]) * before[d] + widen(i[d]) * widen(g[d])
+        for d in range(size):
+            seen[d] = tanh(c[d])
+        for d in range(size):
+            h[d] = narrow(widen(o[d]) * seen[d], h[d])
+        going = F(0.0) if restarts[row, t + 1] else F(1.0)
+        for d in range(size):
+            following[d] = narrow(going * widen(h[d]), h[d])
+        for d in range(size):
+            c[d] *= going
+
+
+@compiled
+def recall(
+    t: Any, slopes: Any, returned: Any, restarts: Any, acts: Any, cells: Any, tanhs: Any, dc: Any, gates_: Any
+) -> None:
+    """Back through step t of `remember`: the gradient by its products, gates_ [T, B, 4 * H].
+
+    slopes [B, T, H] is the gradient by hidden, returned [B, H] and dc float32 [B, H] those by the next step's
+    h and c; dc becomes that by the c before this one.
+    """
+    size = cells.shape[2]
+    for row in range(len(dc)):
+        kept, found, tanh_c, before = acts[t, row], gates_[t, row], tanhs[t, row], cells[t, row]
+        i, f, g, o = kept, kept[size:], kept[2 * size :], kept[3 * size :]
+        di, df, dg, do = found, found[size:], found[2 * size :], found[3 * size :]
+        going = F(0.0) if restarts[row, t + 1] else F(1.0)
+        slope, back, carried = slopes[row, t], returned[row], dc[row]
+        for d in range(size):
+            dh = widen(slope[d]) + going * widen(back[d])
+            do[d] = narrow(dh * tanh_c[d] * widen(o[d]) * (F(1.0) - widen(o[d])), do[d])
+        for d in range(size):
+            dh = widen(slope[d]) + going * widen(back[d])
+            carried[d] = going * carried[d] + dh * widen(o[d]) * (F(1.0) - tanh_c[d] * tanh_c[d])
+        for d in range(size):
+            di[d] = narrow(carried[d] * widen(g[d]) * widen(i[d]) * (F(1.0) - widen(i[d])), di[d])
+        for d in range(size):
+            df[d] = narrow(carried[d] * before[d] * widen(f[d]) * (F(1.0) - widen(f[d])), df[d])
+        for d in range(size):
+            dg[d] = narrow(carried[d] * widen(i[d]) * (F(1.0) - widen(g[d]) * widen(g[d])), dg[d])
+        for d in range(size):
+            carried[d] *= widen(f[d])
 
 
 @compiled

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wm import calibration, devices, files, fitting, likelihood, paths, plots, progress, seeds
+from wm import calibration, devices, files, fitting, likelihood, paths, plots, progress, seeds, windows
 from wm.batches import LatentStreams, first_latents, hold
 from wm.checkpoint import Checkpoint
 from wm.dream import Starts, save_dreamer
@@ -105,8 +105,7 @@ def losses_of(
     draw = torch.randn((rows, steps + 1, size), generator=noise, device=device)
     z = sample(data["means"], data["logvars"], draw[:, :-1])
     following = sample(data["next_means"], data["next_logvars"], draw[:, 1:])
-    with devices.autocast(device, settings.precision):
-        outputs, state = memory(z, data["actions"], data["restarts"], state)
+    outputs, state = windows.outputs(memory, settings.precision, z, data["actions"], data["restarts"], state)
     nll, ends = likelihood.measure(memory, outputs, following, data["valid"])
     if not memory.ends:
         return {"loss": nll, "nll": nll.detach()}, state
