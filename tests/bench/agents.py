@@ -68,7 +68,7 @@ def plain(task_name: str, seeing: Callable[[int], Iterator[np.ndarray]]) -> Work
             frame = next(frames)
             state = torch.zeros(1, HIDDEN[task_name]), torch.zeros(1, HIDDEN[task_name])
             while True:
-                z = v(torch.from_numpy(np.ascontiguousarray(frame))[None])
+                z = v(torch.from_numpy(np.array(frame))[None])
                 action = squash(c(torch.cat([z, state[0]], 1)).numpy())
                 state = m.cell(torch.cat([z, torch.from_numpy(action)], 1), state)
                 try:

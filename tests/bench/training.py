@@ -64,7 +64,8 @@ def write(
     path: Path, kind: str, rest: Mapping[str, np.ndarray], frames: Sequence[bytes], **arrays: np.ndarray
 ) -> Path:
     writer = Writer(path, kind)
-    writer.append_frames(frames)
+    if frames:
+        writer.append_frames(frames)
     writer.append({**rest, **arrays})
     writer.finish({"task": TASK, "part": 0, "attempts": EPISODES})
     return path
