@@ -1,23 +1,39 @@
 """The pipeline's graph as DVC sees it: the one module that touches DVC's internals (pinned by a test)."""
 
+import contextlib
 import difflib
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dvc.dependency.param import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.utils.hydra import apply_overrides
+from dvc.repo.reproduce import get_active_graph, plan_repro
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 POOLS = ("cpu", "gpu")
 
-DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
-"""DVC of this Python; two calls at once wait for each other's short critical sections."""
+STEADFAST = """\
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: None)
+from dvc.cli import main
+sys.exit(main(sys.argv[1:]))"""
+DVC = (sys.executable, "-c", STEADFAST, "--wait-for-lock")
+"""DVC of this Python; two calls at once wait for each other's short critical sections.
+
+A SIGTERM to the group ends the stage's command, which DVC then reports; DVC itself may be in the middle of
+writing dvc.lock, which it does in place, and comes to the end of that.
+"""
+
+LOCK = "dvc.lock"
 
 Reasons = Mapping[str, Sequence[Any]]
 """Of stages that are stale: what `dvc status` says has changed."""
@@ -32,10 +48,14 @@ class Stage:
     description: str
     needs: frozenset[str]  # stages whose outs it depends on
     outs: tuple[str, ...]  # paths relative to the root
+    work: str = ""  # digest of its command and its parameters' values
 
 
 def read_graph(root: Path) -> dict[str, Stage]:
-    """All stages by name. Raises ValueError where dvc.yaml or params.yaml is wrong, or a pool is unknown."""
+    """All stages by name, in the order in which a plain `dvc repro` runs them.
+
+    Raises ValueError where dvc.yaml or params.yaml is wrong, or a pool is unknown.
+    """
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph
@@ -46,8 +66,9 @@ def read_graph(root: Path) -> dict[str, Stage]:
                     description=found.desc or "",
                     needs=frozenset(address(other) for other in graph.successors(found)),
                     outs=tuple(os.path.relpath(out.fs_path, root) for out in found.outs),
+                    work=work(found),
                 )
-                for found in graph.nodes
+                for found in plan_repro(get_active_graph(graph))
             ]
     except DvcException as error:
         raise ValueError(f"{root}: {error}") from error
@@ -56,7 +77,14 @@ def read_graph(root: Path) -> dict[str, Stage]:
             raise ValueError(
                 f"dvc.yaml: the pool of {stage.name} is {stage.pool!r}; allowed: {', '.join(POOLS)}"
             )
-    return {stage.name: stage for stage in sorted(stages, key=lambda stage: stage.name)}
+    return {stage.name: stage for stage in stages}
+
+
+def work(found: Any) -> str:
+    """What a stage of DVC's index does: its command, with the values of its parameters."""
+    values = [(dep.def_path, dep.read_params()) for dep in found.deps if isinstance(dep, ParamsDependency)]
+    text = json.dumps([found.cmd, values], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def address(found: Any) -> str:
@@ -98,6 +126,95 @@ def set_params(root: Path, assignments: Sequence[str]) -> None:
         apply_overrides(root / "params.yaml", list(assignments))
     except DvcException as error:
         raise ValueError(f"-S {' '.join(assignments)}: {error}") from error
+
+
+@contextlib.contextmanager
+def changing_lock(root: Path) -> Iterator[dict[str, Any]]:
+    """dvc.lock's entries by stage, to be changed in the block; written whole, or as before on an error.
+
+    It is DVC's own lock that keeps other processes out, and DVC's own form in which the file is written.
+    """
+    path = root / LOCK
+    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        text = path.read_text() if path.exists() else ""
+        data = parse_yaml_for_update(text, str(path)) or {"schema": "2.0"}
+        stages = data.setdefault("stages", {})
+        yield stages
+        if (changed := dumps_yaml(data)) != text:
+            aside = path.with_name(f".{LOCK}.partial")
+            aside.write_text(changed)
+            os.replace(aside, path)
+
+
+def lock_entries(root: Path) -> dict[str, Any]:
+    """dvc.lock's entries by stage, in the file's order."""
+    path = root / LOCK
+    data = parse_yaml_for_update(path.read_text(), str(path)) if path.exists() else None
+    return dict((data or {}).get("stages", {}))
+
+
+def sort_lock(root: Path, before: Sequence[str], plan: Sequence[str]) -> None:
+    """Put dvc.lock's entries in the order of a `dvc repro`: those of `before` first, then by the plan."""
+    places = {name: place for place, name in enumerate(dict.fromkeys([*before, *plan]))}
+    with changing_lock(root) as stages:
+        ordered = sorted(stages.items(), key=lambda item: places.get(item[0], len(places)))
+        if [name for name, _ in ordered] != list(stages):
+            stages.clear()
+            stages.update(ordered)
+
+
+def stale_without_data(root: Path) -> Reasons:
+    """`read_reasons` for a clone without the data: what is missing there counts as being what dvc.lock says.
+
+    DVC cannot tell so whether a folder that holds other stages' outs is what it was.
+    """
+    found: dict[str, Sequence[Any]] = {}
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+            graph = repo.index.graph
+            for stage in graph.nodes:
+                if stage.changed(allow_missing=True, upstream=list(graph.successors(stage))):
+                    listed = stage.status().get(stage.addressing, [])
+                    found[address(stage)] = [*filter(None, map(without_missing, listed))] or [
+                        "inputs changed"
+                    ]
+    except DvcException as error:
+        raise ValueError(f"{root}: {error}") from error
+    return found
+
+
+def without_missing(reason: Any) -> Any:
+    """A reason of `dvc status` less the files that are missing; empty where nothing is left."""
+    if not isinstance(reason, Mapping):
+        return reason
+    missing = ("deleted", "not in cache")
+    kinds = {
+        kind: {path: change for path, change in changes.items() if change not in missing}
+        for kind, changes in reason.items()
+    }
+    return {kind: changes for kind, changes in kinds.items() if changes}
+
+
+def cache_folder(root: Path) -> Path:
+    """Where the repository at `root` has its cache."""
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local_cache_dir)
+
+
+def configure(root: Path, name: str, value: str) -> None:
+    """Set one of DVC's local settings (.dvc/config.local). Raises ValueError."""
+    command = [*DVC, "config", "--local", name, value]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"dvc config failed: {done.stderr.strip()}")
+
+
+def grid(assignments: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every point of a sweep as assignments, `key=1,2` standing for two. Raises ValueError."""
+    try:
+        return [tuple(point["params.yaml"]) for point in get_hydra_sweeps({"params.yaml": list(assignments)})]
+    except Exception as error:  # hydra's parser has many
+        raise ValueError(f"-S {' '.join(assignments)}: {' '.join(str(error).split())}") from error
 
 
 def words(reasons: Sequence[Any]) -> str:

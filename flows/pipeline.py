@@ -5,78 +5,118 @@ against the server that PREFECT_API_URL names or one that is started for the occ
 stale, writes dvc.lock, and keeps the outs: a plain `dvc repro` gives the same.
 """
 
-import argparse
 import os
 import queue
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
+from uuid import UUID
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect reads it
-
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
+from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
-from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.graph import read_graph, read_reasons, set_params, with_ancestors, words
+from flows import command, machine, pools
+from flows.checkout import check_params
+from flows.commands import StageFailed
+from flows.graph import (
+    Reasons,
+    Stage,
+    lock_entries,
+    read_graph,
+    read_reasons,
+    set_params,
+    sort_lock,
+    with_ancestors,
+    words,
+)
 from flows.schedule import Schedule
-from flows.server import ServerFailed, server
-from flows.stage import Groups, StageFailed, run_stage
+from flows.stage import Local, Runner, run_stage
 
 Ended = queue.SimpleQueue[tuple[str, PrefectFuture[Any]]]
 """Stages that have ended, with their tasks' futures, as they do."""
+
+LOOK_SECONDS = 3.0
+"""Between two looks whether the run has been cancelled."""
 
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 """More than any limit: the schedule holds stages back, not the runner."""
 
 
-@flow(name="pipeline", task_runner=THREADS, validate_parameters=False)
-def pipeline(targets: list[str], limits: dict[str, int], root: Path) -> list[str]:
+def run_name() -> str:
+    """What the UI calls a run of the pipeline."""
+    targets: list[str] = (runtime.flow_run.parameters or {}).get("targets") or []
+    return ", ".join(targets) or "whole pipeline"
+
+
+@flow(name="pipeline", flow_run_name=run_name, task_runner=THREADS, validate_parameters=False)
+def pipeline(targets: list[str], limits: dict[str, int], root: Path, where: str = "local") -> list[str]:
     """Bring the targets up to date; the names of the stages that DVC was asked to run.
 
-    A stage that is not stale is asked for only if one that it needs was. Raises StageFailed after the stages
-    that were running have ended; what they wrote is kept.
+    `where`: local, or pools. A stage that is not stale is asked for only if one that it needs was. Raises
+    StageFailed after the stages that were running have ended; what they wrote is kept, and dvc.lock is in the
+    order of a plain `dvc repro`.
     """
-    logger, groups = get_run_logger(), Groups()
-    graph = with_ancestors(read_graph(root), targets)
-    reasons = read_reasons(root)
-    schedule = Schedule(graph, limits)
-    asked: list[str] = []
-    failures: list[str] = []
-    ended: Ended = queue.SimpleQueue()
+    whole = read_graph(root)
+    graph, before = with_ancestors(whole, targets), list(lock_entries(root))
+    runner: Runner
+    if where == "local":
+        runner, reasons = Local(root), read_reasons(root)
+    else:
+        runner, reasons = pools.Pools(root), pools.reasons(root, graph)
     try:
-        while True:
-            while ready := schedule.ready():
-                for name in ready:
-                    stage = graph[name]
-                    schedule.start(name)
-                    reason = words(reasons[name]) if name in reasons else upstream(stage.needs, asked)
-                    if not reason:
-                        logger.info("%s: nothing has changed", name)
-                        schedule.finish(name, True)
-                        continue
-                    asked.append(name)
-                    future = run_stage.submit(stage, root, reason, groups)
-                    future.add_done_callback(partial(announce, ended, name))
-            if not schedule.running:
-                break
-            name, future = ended.get()
-            future.wait()
-            schedule.finish(name, future.state.is_completed())
-            if not future.state.is_completed():
-                error = future.result(raise_on_failure=False)
-                failures.append(str(error if isinstance(error, StageFailed) else future.state.message))
+        asked, failures = run_all(graph, limits, reasons, runner)
     finally:
-        groups.end()
+        runner.end()
+        sort_lock(root, before, list(whole))
     if failures:
         raise StageFailed("; ".join(failures))
     return asked
+
+
+def run_all(
+    graph: Mapping[str, Stage], limits: Mapping[str, int], reasons: Reasons, runner: Runner
+) -> tuple[list[str], list[str]]:
+    """Run what is stale as soon as it is ready; the stages asked for, and what went wrong."""
+    logger, schedule, ended = get_run_logger(), Schedule(graph, limits), Ended()
+    asked: list[str] = []
+    failures: list[str] = []
+    while True:
+        while ready := schedule.ready():
+            for name in ready:
+                stage = graph[name]
+                schedule.start(name)
+                reason = words(reasons[name]) if name in reasons else upstream(stage.needs, asked)
+                if not reason:
+                    logger.info("%s: nothing has changed", name)
+                    schedule.finish(name, True)
+                    continue
+                asked.append(name)
+                future = run_stage.submit(stage, reason, runner)
+                future.add_done_callback(partial(announce, ended, name))
+        if not schedule.running:
+            return asked, failures
+        name, future = first(ended)
+        future.wait()
+        schedule.finish(name, future.state.is_completed())
+        if not future.state.is_completed():
+            error = future.result(raise_on_failure=False)
+            failures.append(str(error if isinstance(error, StageFailed) else future.state.message))
+
+
+def first(ended: Ended) -> tuple[str, PrefectFuture[Any]]:
+    """The next stage that ends. Raises StageFailed when the run is cancelled in the UI meanwhile."""
+    while True:
+        try:
+            return ended.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            with get_client(sync_client=True) as client:
+                state = client.read_flow_run(UUID(str(runtime.flow_run.id))).state
+            if state and (state.is_cancelling() or state.is_cancelled()):
+                raise StageFailed("the run was cancelled; the same command goes on where it was") from None
 
 
 def announce(ended: Ended, name: str, future: PrefectFuture[Any]) -> None:
@@ -89,60 +129,42 @@ def upstream(needs: frozenset[str], asked: Sequence[str]) -> str:
     return f"{', '.join(ran)} ran; DVC looks whether anything it gave has changed" if ran else ""
 
 
-def default_limits(cores: int) -> dict[str, int]:
-    """Training uses all cores by itself, and so do worker processes: two CPU stages overlap their ends."""
-    return {"gpu": 1, "cpu": max(2, cores // 8)}
+@flow(name="pipeline", validate_parameters=True)
+def driver(stages: list[str] = [], params: dict[str, Any] = {}, cpu: int = 64, gpu: int = 64) -> None:  # noqa: B006 - Prefect shows these defaults
+    """The deployment `driver`: the pipeline on the pools, from the clone of the machine that runs it.
+
+    `params` are set in params.yaml as by -S; `cpu` and `gpu` limit how many stages of a pool run at once.
+    """
+    root = machine.HOME
+    set_params(root, [f"{name}={value}" for name, value in params.items()])
+    check_pools(root)
+    pipeline(stages, command.check_limits({"cpu": cpu, "gpu": gpu}), root, "pools")
+
+
+def check_pools(root: Path) -> None:
+    """Raise ValueError where machines could not run what this working tree holds."""
+    if "PREFECT_API_URL" not in os.environ:
+        raise ValueError("--pools needs the server that the workers use; set PREFECT_API_URL")
+    pools.committed(root)
+    check_params((root / "params.yaml").read_text())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the flow: 0 done, 1 a stage failed, 2 something in the input is wrong."""
-    cores = os.cpu_count() or 1
-    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=__doc__.split("\n")[0])
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help="with all that they need (default: all)")
+    """Run the flow; `command.carry_out` says what comes back."""
+    parser = command.parser("pipeline", __doc__.split("\n")[0])
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", dest="params")
-    for pool, limit in default_limits(cores).items():
-        parser.add_argument(
-            f"--{pool}", type=int, default=limit, metavar="N", help=f"{pool} stages at once ({limit})"
-        )
     parsed = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, stop)
-    root = Path.cwd()
-    try:
-        limits = check_limits({"cpu": parsed.cpu, "gpu": parsed.gpu})
+    root, where = Path.cwd(), "pools" if parsed.pools else "local"
+
+    def check() -> None:
+        command.limits(parsed)
         if parsed.params:
             set_params(root, parsed.params)
         with_ancestors(read_graph(root), parsed.stages)
-    except ValueError as error:
-        return complain(error, 2)
-    try:
-        with server() as url, temporary_settings({PREFECT_API_URL: url}):
-            print(f"flows: watch at {url.removesuffix('/api')}", file=sys.stderr, flush=True)
-            try:
-                pipeline(parsed.stages, limits, root)
-            finally:
-                APILogHandler().flush()  # while there is a server to take what was logged
-    except (StageFailed, ServerFailed) as error:
-        return complain(error, 1)
-    except KeyboardInterrupt:
-        return complain("interrupted; the same command goes on where it was", 130)
-    return 0
+        if parsed.pools:
+            check_pools(root)
 
-
-def check_limits(limits: Mapping[str, int]) -> dict[str, int]:
-    for pool, limit in limits.items():
-        if limit < 1:
-            raise ValueError(f"--{pool} must be at least 1, but is {limit}")
-    return dict(limits)
-
-
-def complain(message: object, code: int) -> int:
-    print(f"flows: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
-    return code
-
-
-def stop(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM: leave as for Ctrl-C, which ends the process groups."""
-    raise KeyboardInterrupt
+    return command.carry_out(check, lambda: pipeline(parsed.stages, command.limits(parsed), root, where))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_it_writes_the_lock_of_dvc_repro_and_runs_nothing_twice(alone: Toy, tmp_
     assert "watch at http://127.0.0.1:" in text
     plain = Toy(tmp_path / "plain", DIAMOND, {"c": "gpu"})
     plain.run("dvc", "repro")
-    assert toy.lock() == plain.lock()
+    assert (toy.folder / "dvc.lock").read_bytes() == (plain.folder / "dvc.lock").read_bytes()
     assert toy.run("dvc", "status").strip() == "Data and pipelines are up to date."
     assert "Error" not in text
     assert "d: nothing has changed" in toy.flow()
@@ -71,10 +71,19 @@ def test_a_failure_is_told_and_what_was_finished_is_kept(toy: Toy) -> None:
     assert toy.ran[2:] == ["b", "d"]
 
 
+def test_two_pipelines_at_once_share_the_work(toy: Toy) -> None:
+    first, second = toy.start(), toy.start()
+    for process in (first, second):
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, text
+    assert sorted(toy.ran) == ["a", "b", "c", "d"]
+    assert toy.run("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_it_leaves_no_process_behind_and_goes_on(alone: Toy, how: signal.Signals) -> None:
     toy = alone
-    toy.set({"a": 1, "b": "wait", "c": "wait too", "d": 1})
+    toy.set({"a": 1, "b": "wait", "c": "wait", "d": 1})
     process = toy.start()
     try:
         deadline = time.monotonic() + 120

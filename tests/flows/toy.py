@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,23 +12,26 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.clone import IDENTITY
+
 ROOT = Path(__file__).parents[2]
 
 STAGE = """
-import sys, time
+import json, os, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 name, *needs = sys.argv[1:]
 told = YAML(typ="safe").load(Path("params.yaml"))[name]
 if told == "fail":
     sys.exit(f"{name} cannot")
-if isinstance(told, str) and told.startswith("wait"):
+if told in ("wait", "pause"):
     Path(f"{name}.started").touch()
-    time.sleep(300)
-with open("ran.txt", "a") as file:
+    time.sleep(300 if told == "wait" else 10)
+with open(os.environ.get("TOY_RAN", "ran.txt"), "a") as file:
     file.write(name + "\\n")
 text = " ".join([name, str(told), *(Path(f"{need}.out").read_text() for need in needs)])
 Path(f"{name}.out").write_text(text)
+Path(f"{name}.json").write_text(json.dumps({"length": len(text)}))
 """
 
 
@@ -49,14 +53,26 @@ class Toy:
                 "deps": [f"{other}.out" for other in others],
                 "params": [name],
                 "outs": [f"{name}.out"],
+                "metrics": [f"{name}.json"],
                 "meta": {"pool": pools.get(name, "cpu")},
             }
         with open(folder / "dvc.yaml", "w") as file:
             YAML().dump({"stages": stages}, file)
         self.set(dict.fromkeys(needs, 1))
+        (folder / ".gitignore").write_text("*.out\n/*.json\n*.started\nran.txt\n__pycache__/\n")
         for command in (("git", "init", "--quiet"), ("dvc", "init", "--quiet")):
             self.run(*command)
         self.run("dvc", "config", "core.analytics", "false")
+
+    def commit(self) -> None:
+        """Commit everything."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", "state")
+
+    def carry_flows(self) -> None:
+        """Have the flows in the repository itself, as its clones on machines need them."""
+        shutil.copytree(ROOT / "flows", self.folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "prefect.yaml", self.folder)
 
     def set(self, params: Mapping[str, Any]) -> None:
         (self.folder / "params.yaml").write_text(json.dumps(params))
@@ -69,13 +85,14 @@ class Toy:
 
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        home = {"PREFECT_HOME": str(self.folder.parent / "prefect"), "PYTHONPATH": str(ROOT)}
-        return os.environ | home | self.server | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+        flows = self.folder if (self.folder / "flows").exists() else ROOT
+        home = {"PREFECT_HOME": str(self.folder.parent / "prefect"), "PYTHONPATH": str(flows)}
+        return os.environ | IDENTITY | home | self.server | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, module: str = "flows.pipeline") -> "subprocess.Popen[str]":
         """`python -m flows.pipeline` in the background."""
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.pipeline", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -84,17 +101,22 @@ class Toy:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
         )
 
-    def flow(self, *arguments: str, expect: int = 0) -> str:
+    def flow(
+        self, *arguments: str, expect: int = 0, module: str = "flows.pipeline", seconds: float = 300
+    ) -> str:
         """`python -m flows.pipeline`; what it prints."""
-        process = self.start(*arguments)
-        text, _ = process.communicate(timeout=300)
+        process = self.start(*arguments, module=module)
+        text, _ = process.communicate(timeout=seconds)
         assert process.returncode == expect, text
         return text
 
     def run(self, *command: str) -> str:
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment(), check=True, capture_output=True, text=True
-        ).stdout
+        """What a command prints."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def lock(self) -> Any:
         return YAML(typ="safe").load(self.folder / "dvc.lock")

@@ -1,0 +1,118 @@
+"""A clean working tree of a commit, in which one stage is run on a machine of a pool."""
+
+import fcntl
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from flows.graph import cache_folder, changing_lock, configure
+
+PLACE = Path(".dvc", "tmp", "flows")
+"""Where the working trees lie, in the machine's clone. Their names are few, as DVC remembers each."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+WORD = re.compile(r"(?!-)(?!.*\.\.)[A-Za-z0-9_./+-]*")
+"""A name or a text in params.yaml: dvc.yaml puts them into paths and into commands for the shell."""
+
+
+@contextmanager
+def checkout(home: Path, commit: str, params: str, entries: Mapping[str, Any]) -> Iterator[Path]:
+    """The working tree of `commit` with this params.yaml and these entries of dvc.lock, for the block alone.
+
+    `home` is the machine's clone, whose cache, remotes and checkpoints it shares. Raises ValueError for a
+    commit that `home` and its origin do not have, and for parameters that are no plain words and numbers.
+    """
+    if not COMMIT.fullmatch(commit):
+        raise ValueError(f"{commit!r} is no commit")
+    check_params(params)
+    fetch(home, commit)
+    with free_place(home / PLACE) as folder:
+        remove(home, folder)
+        git(home, "worktree", "add", "--detach", "--force", str(folder), commit)
+        try:
+            share(home, folder)
+            (folder / "params.yaml").write_text(params)
+            with changing_lock(folder) as stages:
+                stages.clear()
+                stages.update(entries)
+            yield folder
+        finally:
+            remove(home, folder)
+
+
+def check_params(text: str) -> None:
+    """Raise ValueError where a key or a text of params.yaml is more than a plain word."""
+    try:
+        values = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ValueError(f"params.yaml cannot be read: {error}") from error
+    waiting = [("params.yaml", values)]
+    while waiting:
+        where, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [(f"{where}: a key", key) for key in value]
+            waiting += [(f"{where}: {key}", inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(where, inner) for inner in value]
+        elif isinstance(value, str) and not WORD.fullmatch(value):
+            raise ValueError(
+                f"{where} is {value!r}; allowed: letters, digits and _ . / + - (no .., no - in front)"
+            )
+
+
+def fetch(home: Path, commit: str) -> None:
+    """Have the commit in the clone. Raises ValueError."""
+    known = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+    if subprocess.run(known, cwd=home, capture_output=True).returncode == 0:
+        return
+    fetched = subprocess.run(["git", "fetch", "--quiet", "origin"], cwd=home, capture_output=True, text=True)
+    if subprocess.run(known, cwd=home, capture_output=True).returncode:
+        told = fetched.stderr.strip()
+        raise ValueError(f"this machine's clone has no commit {commit}, nor has its origin: push it {told}")
+
+
+@contextmanager
+def free_place(folder: Path) -> Iterator[Path]:
+    """A sub-folder that no other process uses; a killed process's is free again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while (lock := hold(folder / f"{number}.lock")) is None:
+        number += 1
+    with lock:
+        yield folder / str(number)
+
+
+def hold(path: Path) -> IO[bytes] | None:
+    """The file, locked for as long as it is open; None where another process holds it."""
+    lock = open(path, "wb")  # noqa: SIM115 - it stays open
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def share(home: Path, folder: Path) -> None:
+    """The clone's cache and its local settings (credentials, addresses) hold in the working tree, too."""
+    with suppress(FileNotFoundError):
+        shutil.copy(home / ".dvc" / "config.local", folder / ".dvc" / "config.local")
+    configure(folder, "cache.dir", str(cache_folder(home)))
+
+
+def remove(home: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    git(home, "worktree", "prune")
+
+
+def git(home: Path, *arguments: str) -> str:
+    """What git prints. Raises ValueError with what it complains of."""
+    done = subprocess.run(["git", *arguments], cwd=home, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()

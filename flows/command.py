@@ -1,0 +1,78 @@
+"""The command lines of the flows: common options, Prefect's server for the occasion, exit codes."""
+
+import os
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect reads it
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.commands import StageFailed
+from flows.server import ServerFailed, server
+
+INTERRUPTED = 130
+
+
+def default_limits(cores: int) -> dict[str, int]:
+    """Training uses all cores by itself, and so do worker processes: two CPU stages overlap their ends."""
+    return {"gpu": 1, "cpu": max(2, cores // 8)}
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """With the options that all flows have."""
+    made = argparse.ArgumentParser(prog=f"python -m flows.{name}", description=description)
+    made.add_argument("stages", nargs="*", metavar="STAGE", help="with all that they need (default: all)")
+    for pool, limit in default_limits(os.cpu_count() or 1).items():
+        made.add_argument(
+            f"--{pool}", type=int, default=limit, metavar="N", help=f"{pool} stages at once ({limit})"
+        )
+    made.add_argument("--pools", action="store_true", help="on the workers of the pools (see README)")
+    return made
+
+
+def limits(parsed: argparse.Namespace) -> dict[str, int]:
+    return check_limits({"cpu": parsed.cpu, "gpu": parsed.gpu})
+
+
+def check_limits(limits: Mapping[str, int]) -> dict[str, int]:
+    """The limits of the pools. Raises ValueError."""
+    for pool, limit in limits.items():
+        if limit < 1:
+            raise ValueError(f"--{pool} must be at least 1, but is {limit}")
+    return dict(limits)
+
+
+def carry_out(check: Callable[[], None], run: Callable[[], object]) -> int:
+    """Check, then run with a server: 0 done, 1 a stage failed, 2 something in the input is wrong."""
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        check()
+        with server() as url, temporary_settings({PREFECT_API_URL: url}):
+            print(f"flows: watch at {url.removesuffix('/api')}", file=sys.stderr, flush=True)
+            try:
+                run()
+            finally:
+                APILogHandler().flush()  # while there is a server to take what was logged
+    except ValueError as error:
+        return complain(error, 2)
+    except (StageFailed, ServerFailed) as error:
+        return complain(error, 1)
+    except KeyboardInterrupt:
+        return complain("interrupted; the same command goes on where it was", INTERRUPTED)
+    return 0
+
+
+def complain(message: object, code: int) -> int:
+    print(f"flows: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def stop(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM: leave as for Ctrl-C, which ends the process groups."""
+    raise KeyboardInterrupt

@@ -1,0 +1,334 @@
+"""The pipeline on work pools for real: a server, a worker in a clone for each pool, an S3 endpoint."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.checkout import check_params
+from flows.server import server
+from tests.flows.toy import ROOT, Toy
+from tests.s3 import SECRETS, Endpoint, serving
+
+DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+PATIENCE = 180
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+class Machine:
+    """A clone with a cache of its own, in which a worker serves a pool."""
+
+    def __init__(self, toy: Toy, pool: str, folder: Path) -> None:
+        self.toy, self.pool, self.folder = toy, pool, folder
+        subprocess.check_call(["git", "clone", "--quiet", str(toy.folder), str(folder)])
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = self.toy.environment() | {
+            "PYTHONPATH": str(self.folder),
+            "TOY_RAN": str(self.folder.with_suffix(".ran")),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            self.pool,
+            "--type",
+            "process",
+        ]
+        log = open(self.folder.with_suffix(".log"), "ab")  # noqa: SIM115 - the worker's
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+
+    @property
+    def ran(self) -> list[str]:
+        """The stages whose commands ran to their end on this machine."""
+        path = self.folder.with_suffix(".ran")
+        return path.read_text().split() if path.exists() else []
+
+    def family(self) -> list[psutil.Process]:
+        assert self.process is not None
+        worker = psutil.Process(self.process.pid)
+        return [worker, *worker.children(recursive=True)]
+
+    def end(self) -> None:
+        """SIGKILL to the worker and all that it has started, as when the power fails."""
+        if self.process is not None:
+            for process in self.family() if self.process.poll() is None else []:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Pools:
+    """A toy repository with an S3 remote, a server with both pools, and a machine for each."""
+
+    def __init__(
+        self,
+        folder: Path,
+        endpoint: Endpoint,
+        api: str,
+        needs: Mapping[str, Sequence[str]] = DIAMOND,
+        pools: Mapping[str, str] = {"c": "gpu"},
+    ) -> None:
+        self.toy = toy = Toy(folder / "toy", needs, pools)
+        self.endpoint = endpoint
+        toy.server = {"PREFECT_API_URL": api, "FLOWS_LOST_SECONDS": "15", **SECRETS}
+        toy.carry_flows()
+        toy.run("dvc", "remote", "add", "--default", "storage", f"s3://bucket/{folder.name}")
+        toy.run("dvc", "remote", "modify", "storage", "endpointurl", endpoint.url)
+        toy.commit()
+        for pool in ("cpu", "gpu", "driver"):
+            toy.run("prefect", "work-pool", "create", pool, "--type", "process", "--overwrite")
+        toy.run("prefect", "--no-prompt", "deploy", "--all")
+        self.machines = {pool: Machine(toy, pool, folder / f"machine-{pool}") for pool in ("cpu", "gpu")}
+        for machine in self.machines.values():
+            machine.start()
+
+    def end(self) -> None:
+        for machine in self.machines.values():
+            machine.end()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        with server() as url:
+            yield url
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    with serving(tmp_path / "s3") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def pools(tmp_path: Path, endpoint: Endpoint, api: str) -> Iterator[Pools]:
+    made = Pools(tmp_path, endpoint, api)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def test_the_pools_write_the_lock_of_dvc_repro_and_nothing_runs_twice(pools: Pools, tmp_path: Path) -> None:
+    toy = pools.toy
+    toy.flow("--pools")
+    assert pools.machines["cpu"].ran == ["a", "b", "d"] and pools.machines["gpu"].ran == ["c"]
+    assert toy.ran == [] and not (toy.folder / "a.out").exists()
+    plain = Toy(tmp_path / "plain", DIAMOND, {"c": "gpu"})
+    plain.run("dvc", "repro")
+    assert (toy.folder / "dvc.lock").read_bytes() == (plain.folder / "dvc.lock").read_bytes()
+    text = toy.flow("--pools")
+    assert text.count("nothing has changed") == 4
+    toy.flow("--pools", "-S", "b=2")
+    assert pools.machines["cpu"].ran == ["a", "b", "d", "b", "d"] and pools.machines["gpu"].ran == ["c"]
+    toy.run("dvc", "pull")
+    assert toy.run("dvc", "status").strip() == "Data and pipelines are up to date."
+    for machine in pools.machines.values():
+        git = ["git", "worktree", "list"]
+        assert subprocess.check_output(git, cwd=machine.folder, text=True).count("\n") == 1
+
+
+def waits_for(pools: Pools, name: str, pool: str) -> bool:
+    """Whether the stage, told to wait, has begun on the pool's machine."""
+    return bool(list(pools.machines[pool].folder.glob(f".dvc/tmp/flows/*/{name}.started")))
+
+
+def begun(process: "subprocess.Popen[str]", pools: Pools, name: str, pool: str) -> bool:
+    return process.poll() is not None or waits_for(pools, name, pool)
+
+
+def begin(pools: Pools, **params: object) -> "subprocess.Popen[str]":
+    """The flow in the background, until the stages told to wait do so."""
+    pools.toy.set(dict.fromkeys(DIAMOND, 1) | params)
+    process = pools.toy.start("--pools")
+    for name, told in params.items():
+        if told == "wait":
+            pool = "gpu" if name == "c" else "cpu"
+            wait_until(
+                lambda name=name, pool=pool: process.poll() is not None or waits_for(pools, name, pool)
+            )
+    assert process.poll() is None, process.communicate()[0]
+    return process
+
+
+def ended(process: "subprocess.Popen[str]", expect: int) -> str:
+    text, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == expect, text
+    return text
+
+
+def idle(machine: Machine) -> bool:
+    """Whether only the worker itself is left."""
+    return len(machine.family()) == 1
+
+
+def state_of(pools: Pools, stage: str, to: str) -> None:
+    """Set the state of a stage's run, as the UI does."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import State
+
+    address = pools.toy.server["PREFECT_API_URL"]
+    with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[stage]))
+        runs = [run for run in client.read_flow_runs(flow_run_filter=named) if run.state.is_running()]
+        assert len(runs) == 1
+        client.set_flow_run_state(runs[0].id, State(type=to))
+
+
+@pytest.mark.heavy
+def test_a_cancelled_stage_ends_on_its_machine_and_the_others_are_kept(pools: Pools) -> None:
+    process = begin(pools, b="wait")
+    state_of(pools, "b", "CANCELLING")
+    text = ended(process, 1)
+    assert "b cancelled on its machine" in text.splitlines()[-1]
+    wait_until(lambda: idle(pools.machines["cpu"]))
+    assert set(pools.toy.lock()["stages"]) == {"a", "c"}
+    pools.toy.set(dict.fromkeys(DIAMOND, 1))
+    pools.toy.flow("--pools")
+    assert pools.machines["cpu"].ran == ["a", "b", "d"] and pools.machines["gpu"].ran == ["c"]
+
+
+@pytest.mark.heavy
+def test_a_cancelled_pipeline_ends_its_stages(pools: Pools) -> None:
+    process = begin(pools, b="wait", c="wait")
+    state_of(pools, "whole pipeline", "CANCELLING")
+    assert "the run was cancelled" in ended(process, 1).splitlines()[-1]
+    wait_until(lambda: all(map(idle, pools.machines.values())))
+    assert set(pools.toy.lock()["stages"]) == {"a"}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_ended_driver_ends_its_stages(pools: Pools, how: signal.Signals) -> None:
+    process = begin(pools, b="wait")
+    process.send_signal(how)
+    ended(process, 130)
+    wait_until(lambda: idle(pools.machines["cpu"]))
+
+
+@pytest.mark.heavy
+def test_a_killed_driver_leaves_its_runs_to_the_next(pools: Pools) -> None:
+    """A run that goes on is adopted; nothing is computed twice."""
+    process = begin(pools, b="pause")
+    wait_until(lambda: waits_for(pools, "b", "cpu"))
+    process.kill()
+    process.communicate()
+    pools.toy.flow("--pools")
+    assert pools.machines["cpu"].ran == ["a", "b", "d"] and pools.machines["gpu"].ran == ["c"]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_flow_engine_is_told_and_leaves_nothing(pools: Pools, how: signal.Signals) -> None:
+    process = begin(pools, b="wait")
+    machine = pools.machines["cpu"]
+    engine = machine.family()[1]
+    assert "prefect" in " ".join(engine.cmdline())
+    engine.send_signal(how)
+    assert "b crashed on its machine" in ended(process, 1).splitlines()[-1]
+    wait_until(lambda: idle(machine))
+
+
+@pytest.mark.heavy
+def test_a_machine_that_vanishes_is_replaced(pools: Pools) -> None:
+    process = begin(pools, b="wait")
+    pools.machines["cpu"].end()
+    toy = pools.toy
+    pools.machines["cpu"] = Machine(toy, "cpu", pools.machines["cpu"].folder.with_name("machine-new"))
+    pools.machines["cpu"].start()
+    wait_until(lambda: waits_for(pools, "b", "cpu"))  # given to it once the other counts as lost
+    process.terminate()
+    ended(process, 130)
+    wait_until(lambda: idle(pools.machines["cpu"]))
+
+
+@pytest.mark.heavy
+def test_a_remote_that_is_down_is_told_and_nothing_is_lost(pools: Pools) -> None:
+    toy = pools.toy
+    toy.flow("--pools", "a")
+    pools.endpoint.stop()
+    text = toy.flow("--pools", expect=1)
+    assert "pulling what it needs failed" in text or "pushing" in text
+    assert set(toy.lock()["stages"]) == {"a"}
+    pools.endpoint.start()
+    toy.flow("--pools")
+    assert sorted(pools.machines["cpu"].ran + pools.machines["gpu"].ran) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_on_a_machine_is_told_and_the_next_run_goes_on(pools: Pools, tmp_path: Path) -> None:
+    machine = pools.machines["gpu"]
+    machine.end()
+    places = machine.folder / ".dvc" / "tmp" / "flows"
+    places.mkdir(parents=True)
+    subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(places)])
+    try:
+        (places / "ballast").write_bytes(bytes(2**20 - 300 * 1024))
+        machine.start()
+        text = pools.toy.flow("--pools", expect=1)
+        assert "c failed on its machine" in text.splitlines()[-1] and "No space left" in text
+        assert set(pools.toy.lock()["stages"]) >= {"a"} and "c" not in pools.toy.lock()["stages"]
+        wait_until(lambda: idle(machine))
+    finally:
+        machine.end()
+        subprocess.check_call(["umount", "--lazy", str(places)])
+    machine.start()
+    pools.toy.flow("--pools")
+    assert pools.machines["gpu"].ran == ["c"]
+
+
+@pytest.mark.heavy
+def test_a_remote_that_goes_down_during_a_run_is_told_at_the_push(pools: Pools) -> None:
+    process = begin(pools, a="pause")
+    wait_until(lambda: waits_for(pools, "a", "cpu"))
+    pools.endpoint.stop()
+    assert "a: pushing its data failed" in ended(process, 1).splitlines()[-1]
+    assert not (pools.toy.folder / "dvc.lock").exists() or not pools.toy.lock()["stages"]
+    pools.endpoint.start()
+    pools.toy.flow("--pools")
+    assert pools.machines["cpu"].ran == ["a", "b", "d"]  # a's result was in the machine's own cache
+
+
+def test_code_that_is_not_committed_is_refused(pools: Pools) -> None:
+    (pools.toy.folder / "stage.py").write_text("print('another')")
+    text = pools.toy.flow("--pools", expect=2)
+    assert text.startswith("flows: commit first") and "stage.py" in text
+
+
+@pytest.mark.parametrize("value", ["x; touch y", "$(id)", "`id`", "a b", "../x", "-x", "a\nb"])
+def test_parameters_that_a_shell_would_read_are_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml"):
+        check_params(f"agents:\n  name: {value!r}\n")
+    with pytest.raises(ValueError, match=r"params\.yaml"):
+        check_params(f"agents:\n  {value!r}: 1\n")
+
+
+def test_parameters_of_this_repository_are_allowed() -> None:
+    check_params((ROOT / "params.yaml").read_text())
