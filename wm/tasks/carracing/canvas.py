@@ -2,14 +2,16 @@
 
 The window's 1,000 pixels a row will be shrunk to 96 cells (`shrink`), and most cells are of one
 colour. So a cell holds a palette index for as long as that is so, and only a cell that an edge crosses
-(`MIXED`) has its pixels spelt out. Neighbouring cells share the pixel that the shrinking filter splits
-between them; a plain cell's shared pixels always have the cell's colour.
+(`MIXED`) has its pixels spelt out. The pixel that the shrinking filter splits between two neighbours
+belongs to the left one.
+
+A cell's 10 or 11 pixels lie at the end of its 16 slots, the split one last: 64 bytes, one line of the
+processor's cache. An "ink" is a pixel in a uint32 with 8 bits for each channel; `_spread` widens it to 16
+bits for each in a uint64, so that one multiplication blends all.
 
 Coordinates: x to the right, y upwards as the stock code draws before it flips the picture; row = 799 - y.
 Rows 0 to 699 are kept, the dashboard lies below. Lines are clipped against the whole window all the same,
 since clipping decides how a line is stepped.
-
-A pixel is a uint64 with 16 bits for each channel ("ink"), so that one multiplication blends or sums all.
 """
 
 import math
@@ -21,7 +23,8 @@ from wm.tasks.compiled import compiled, inlined
 WIDTH, HEIGHT, ROWS = 1000, 800, 700
 ONE = 0x4000  # a whole pixel's weight in smoothscale
 MIXED = 255
-MASK = np.uint64(0x00FF00FF00FF)
+SLOTS = 16
+WIDE = np.uint64(0x00FF00FF00FF)
 FULL = np.uint64(256)
 
 
@@ -48,25 +51,37 @@ def smoothscale_layout(pixels: int, cells: int) -> tuple[np.ndarray, ...]:
 
 
 def pack(colors: np.ndarray) -> np.ndarray:
-    """Colours uint8 [N, 3] as inks, uint64 [N]."""
-    c = colors.astype(np.uint64)
-    return c[:, 0] | c[:, 1] << np.uint64(16) | c[:, 2] << np.uint64(32)
+    """Colours uint8 [..., 3] as inks, uint32 [...]."""
+    c = colors.astype(np.uint32)
+    return c[..., 0] | c[..., 1] << np.uint32(8) | c[..., 2] << np.uint32(16)
 
 
-# Compiled in as constants. Cells are counted from 0 to 95; the entry of cell 96 lies beyond every pixel.
+# Compiled in as constants.
 CELLS = 96
-FIRST = np.append(smoothscale_layout(WIDTH, CELLS)[0], WIDTH)
 LAST = smoothscale_layout(WIDTH, CELLS)[1]
-CELL_OF = np.searchsorted(LAST, np.arange(WIDTH))  # of two cells that share a pixel, the left
+BEGIN = np.append(0, LAST[:-1] + 1)  # a cell's first pixel of its own
+CELL_OF = np.searchsorted(LAST, np.arange(WIDTH))
+SLOT = (SLOTS * CELL_OF + SLOTS - 1 - (LAST[CELL_OF] - np.arange(WIDTH))).astype(np.uint16)  # of a row's
+FROM = np.triu(np.full((SLOTS, SLOTS), 0xFFFFFFFF, np.uint32))  # all bits of the slots from the index on
+UP_TO = np.ascontiguousarray(FROM.T)
 
 
 @inlined
-def _spell_out(cells, pixels, inks, row, cell):
-    """Give a plain cell's pixels its colour, one by one."""
-    plain = cells[row, cell]
-    if plain != MIXED:
-        pixels[row, FIRST[cell] : LAST[cell] + 1] = inks[plain]
-        cells[row, cell] = MIXED
+def _paint_slots(cells, pixels, inks, row, cell, low, high, paint):
+    """A part of a cell, from slot to slot. Always all 16 at once: that takes two or four instructions."""
+    before = cells[row, cell]
+    if before != paint:
+        ink = inks[paint]
+        if before == MIXED:
+            for i in range(SLOTS):
+                new = FROM[low, i] & UP_TO[high, i]
+                pixels[row, cell * SLOTS + i] = (ink & new) | (pixels[row, cell * SLOTS + i] & ~new)
+        else:
+            cells[row, cell] = MIXED
+            old = inks[before]
+            for i in range(SLOTS):
+                new = FROM[low, i] & UP_TO[high, i]
+                pixels[row, cell * SLOTS + i] = (ink & new) | (old & ~new)
 
 
 @inlined
@@ -75,35 +90,39 @@ def _run(cells, pixels, inks, y, a, b, paint):
     start, end = max(min(a, b), 0), min(max(a, b), WIDTH - 1)
     if start <= end and HEIGHT - ROWS <= y < HEIGHT:
         row = HEIGHT - 1 - y
-        low, high = CELL_OF[start], CELL_OF[end]
-        high += FIRST[high + 1] == end
-        full_low = low + (FIRST[low] < start)
-        full_high = high - (LAST[high] > end)
-        if full_low <= full_high:
-            cells[row, full_low : full_high + 1] = paint
-        cell = low
-        while cell <= high:
-            if full_low <= cell <= full_high:
-                cell = full_high
-            elif cells[row, cell] != paint:
-                _spell_out(cells, pixels, inks, row, cell)
-                pixels[row, max(start, FIRST[cell]) : min(end, LAST[cell]) + 1] = inks[paint]
-            cell += 1
+        first, last = np.int64(SLOT[start]), np.int64(SLOT[end])
+        low, high = first // SLOTS, last // SLOTS
+        first, last = first % SLOTS, last % SLOTS
+        full_low, full_high = low + (start > BEGIN[low]), high - (last < SLOTS - 1)
+        for cell in range(full_low, full_high + 1):
+            cells[row, cell] = paint
+        if low < full_low:
+            _paint_slots(cells, pixels, inks, row, low, first, last if low == high else SLOTS - 1, paint)
+        if full_high < high and (low < high or low == full_low):
+            _paint_slots(cells, pixels, inks, row, high, 0, last, paint)
 
 
 @inlined
-def _blend(cells, pixels, inks, x, y, paint, alpha):
-    """One pixel towards the paint by alpha / 256, rounded down (255: the paint itself)."""
-    row = HEIGHT - 1 - y
-    if 0 <= x < WIDTH and 0 <= row < ROWS:
-        cell = CELL_OF[x]
-        other = cell + (FIRST[cell + 1] == x)
-        if cells[row, cell] != paint or cells[row, other] != paint:
-            _spell_out(cells, pixels, inks, row, cell)
-            _spell_out(cells, pixels, inks, row, other)
-            weight = np.uint64(alpha + (alpha == 255))
-            mixture = pixels[row, x] * (FULL - weight) + inks[paint] * weight
-            pixels[row, x] = (mixture >> np.uint64(8)) & MASK
+def _spread(ink):
+    """Red, blue and green with 16 bits for each."""
+    wide = np.uint64(ink)
+    return (wide | wide << np.uint64(24)) & WIDE
+
+
+@inlined
+def _blend(cells, pixels, inks, row, slot, paint, wide, alpha):
+    """One pixel towards the paint, whose ink is `wide`, by alpha / 256, rounded down."""
+    cell = slot // SLOTS
+    before = cells[row, cell]
+    if before != paint and alpha:
+        if before != MIXED:
+            cells[row, cell] = MIXED
+            for i in range(SLOTS):
+                pixels[row, cell * SLOTS + i] = inks[before]
+        weight = np.uint64(alpha)
+        mixture = _spread(pixels[row, slot]) * (FULL - weight) + wide * weight
+        mixture = (mixture >> np.uint64(8)) & WIDE
+        pixels[row, slot] = mixture | mixture >> np.uint64(24)
 
 
 @compiled
@@ -169,30 +188,40 @@ def smooth_line(cells, pixels, inks, x1, y1, x2, y2, paint):
         for y in range(y1, y2 + 1):
             paint_run(cells, pixels, inks, y, x1, x1, paint)
     elif dy > dx:
-        _wu(cells, pixels, inks, x1, y1, 0, 1, side, 0, dy, (dx << 16) // dy, paint)
+        _steep(cells, pixels, inks, x1, y1, side, dy, (dx << 16) // dy, paint)
     else:
-        _wu(cells, pixels, inks, x1, y1, side, 0, 0, 1, dx, (dy << 16) // dx, paint)
+        _flat(cells, pixels, inks, x1, y1, side, dx, (dy << 16) // dx, paint)
 
 
 @compiled
-def _wu(cells, pixels, inks, x, y, along_x, along_y, across_x, across_y, length, rise, paint):
-    """The pairs of pixels between a line's ends: `length` steps along, `rise` / 65536 of one across each.
+def _steep(cells, pixels, inks, x, y, side, length, rise, paint):
+    """The pairs of pixels between a line's ends: `length` steps up, `rise` / 65536 of one aside each.
 
-    The accumulator has 16 bits: at 45 degrees the rise wraps to 0, which counts as a wrap at every step.
+    Both pixels of a pair lie between the ends and so in the window.
     """
-    rise &= 0xFFFF
-    share = 0
-    for _ in range(length - 1):
-        share += rise
-        carry = 1 if share > 0xFFFF or rise == 0 else 0
-        share &= 0xFFFF
-        x += along_x + carry * across_x
-        y += along_y + carry * across_y
-        weight = share >> 8
-        for far in range(2):
-            alpha = (255 * (weight if far else 255 - weight)) >> 8
-            if alpha:
-                _blend(cells, pixels, inks, x + far * across_x, y + far * across_y, paint, alpha)
+    wide = _spread(inks[paint])
+    for step in range(max(1, HEIGHT - ROWS - y), length):
+        row = HEIGHT - 1 - y - step
+        near = x + side * (step * rise >> 16)
+        share = (step * rise >> 8) & 255
+        _blend(cells, pixels, inks, row, np.int64(SLOT[near]), paint, wide, (255 * (255 - share)) >> 8)
+        _blend(cells, pixels, inks, row, np.int64(SLOT[near + side]), paint, wide, (255 * share) >> 8)
+
+
+@compiled
+def _flat(cells, pixels, inks, x, y, side, length, rise, paint):
+    """The same with steps aside and `rise` upwards.
+
+    The first pair may have one foot in the row below the kept ones, for which the canvas has room.
+    """
+    wide = _spread(inks[paint])
+    below = HEIGHT - ROWS - 1
+    for step in range(max(1, -((y - below) * 65536 // rise)), length):
+        slot = np.int64(SLOT[x + side * step])
+        row = HEIGHT - 1 - y - (step * rise >> 16)
+        share = (step * rise >> 8) & 255
+        _blend(cells, pixels, inks, row, slot, paint, wide, (255 * (255 - share)) >> 8)
+        _blend(cells, pixels, inks, row - 1, slot, paint, wide, (255 * share) >> 8)
 
 
 @compiled
