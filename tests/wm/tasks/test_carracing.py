@@ -171,10 +171,11 @@ def test_the_action_space_is_the_stock_one():
 
 def window(easel: Easel) -> np.ndarray:
     """The canvas with every cell spelt out, RGB [700, 1000, 3]."""
-    cells, pixels, inks = easel._canvas[:3]
-    cells = cells[: canvas.ROWS, canvas.CELL_OF]
-    plain = inks[np.where(cells == canvas.MIXED, 0, cells)]
-    spelt = np.where(cells == canvas.MIXED, pixels[: canvas.ROWS, canvas.SLOT], plain)
+    cells, pixels, _, inks = easel._canvas[:4]
+    places = canvas.ROW * np.arange(canvas.ROWS)[:, None] + canvas.SLOT
+    cells = cells[places // canvas.SLOTS]
+    plain = inks.astype(np.uint32)[np.where(cells == canvas.MIXED, 0, cells)]
+    spelt = np.where(cells == canvas.MIXED, pixels[places], plain)
     return np.stack([spelt >> 8 * channel & 255 for channel in range(3)], axis=-1).astype(np.uint8)
 
 
@@ -212,6 +213,6 @@ def test_shrinking_is_smoothscales_and_pillows():
     easel, frame = Easel(), np.empty(FRAME_SHAPE, np.uint8)
     cells, pixels = easel._canvas[:2]
     cells[:] = canvas.MIXED
-    pixels[:700, canvas.SLOT] = canvas.pack(colors[:700])
+    pixels.reshape(-1, canvas.ROW)[:700, canvas.SLOT] = canvas.pack(colors[:700])
     shrink.finish(*easel._window, *easel._resizing, frame)
     np.testing.assert_array_equal(frame, stock_frame(expected))

@@ -33,10 +33,11 @@ class Easel:
 
     def __init__(self) -> None:
         inks = canvas.pack(COLORS)
-        cells = np.empty((canvas.ROWS + 1, canvas.CELLS), np.uint8)
-        pixels = _aligned(canvas.ROWS + 1, canvas.CELLS * canvas.SLOTS)
+        pixels = _aligned((canvas.ROWS + 1) * canvas.ROW)
+        cells = np.empty(len(pixels) // canvas.SLOTS, np.uint8)
         crossings, counts = np.empty((canvas.HEIGHT, 8), np.int64), np.empty(canvas.HEIGHT, np.int64)
-        self._canvas = (cells, pixels, inks, crossings, counts, np.empty(8, np.int64), np.empty(8, np.int64))
+        pairs = inks | inks.astype(np.uint64) << np.uint64(32)
+        self._canvas = (cells, pixels, pixels.view(np.uint64), pairs, crossings, counts, np.empty(8, np.int64), np.empty(8, np.int64))
         rows = canvas.smoothscale_layout(canvas.HEIGHT, canvas.CELLS)
         columns = shrinking.columns(*canvas.smoothscale_layout(canvas.WIDTH, canvas.CELLS))
         plain = np.empty((len(inks), canvas.CELLS), np.uint64)
@@ -45,13 +46,14 @@ class Easel:
         squares = np.empty((shrinking.CELL_ROWS, len(shades)), np.uint32)
         shrinking.plain_squares(shades, rows, squares)
         plain_ones = plain, index.reshape(plain.shape).astype(np.uint8), squares
+        shape = canvas.ROWS + 1, -1, canvas.SLOTS
         edges = np.empty(canvas.CELLS, np.uint8)
         picture = np.empty((canvas.CELLS, shrinking.CELL_ROWS), np.uint32)
-        self._window = (cells, pixels, inks, canvas.MIXED, columns, rows, *plain_ones, edges, picture)
+        self._window = (cells.reshape(canvas.ROWS + 1, -1), pixels.reshape(shape), inks, canvas.MIXED, columns, rows, *plain_ones, edges, picture)
         across = bilinear.layout(canvas.CELLS, shrinking.SIDE)
         down = bilinear.layout(shrinking.CELL_ROWS, shrinking.SIDE)
         middle = np.empty((shrinking.CELL_ROWS, shrinking.SIDE), np.uint32)
-        self._resizing = (across, down, middle)
+        self._resizing = (across, down, middle, np.empty(shrinking.CELL_ROWS, np.uint32))
 
     def draw(self, scene: tuple, frame: np.ndarray) -> None:
         """What `Scene.look` saw, into `frame` uint8 [64, 64, 3]."""
@@ -59,11 +61,11 @@ class Easel:
         shrinking.finish(*self._window, *self._resizing, frame)
 
 
-def _aligned(rows: int, columns: int) -> np.ndarray:
+def _aligned(size: int) -> np.ndarray:
     """An empty uint32 array that begins with a line of the processor's cache, 64 bytes."""
-    room = np.empty(rows * columns + 15, np.uint32)
+    room = np.empty(size + 15, np.uint32)
     start = -room.ctypes.data % 64 // 4
-    return room[start : start + rows * columns].reshape(rows, columns)
+    return room[start : start + size]
 
 
 _shared = threading.local()

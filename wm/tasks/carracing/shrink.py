@@ -22,12 +22,15 @@ BITS = np.uint32(bilinear.BITS)
 
 
 def columns(first: np.ndarray, last: np.ndarray, first_weight: np.ndarray, last_weight: np.ndarray) -> tuple:
-    """`canvas.smoothscale_layout` as it is used here: both weights, and the number of pixels between.
+    """`canvas.smoothscale_layout` as it is used here.
 
-    The very first pixel, which weighs a whole, is counted to those.
+    Both weights, the number of pixels between, and all bits of the slots [96, 16] of those pixels. The very
+    first pixel, which weighs a whole, is counted to those.
     """
     begins = np.arange(CELLS) > 0
-    return first_weight * begins, last_weight, last - first - begins
+    inner = last - first - begins
+    inside = (np.arange(SLOTS) >= SLOTS - 1 - inner[:, None]) & (np.arange(SLOTS) < SLOTS - 1)
+    return first_weight * begins, last_weight, inner, inside * np.uint32(0xFFFFFFFF)
 
 
 @inlined
@@ -54,29 +57,22 @@ def _across(start, body, end, first_weight, last_weight):
 
 
 @inlined
-def _spelt(pixels, row, k, start, columns):
-    """A cell of a row from its pixels and the ink `start` of its left neighbour's last."""
-    first_weight, last_weight, inner = columns
-    end = SLOTS * k + SLOTS - 1
-    body = _spread(pixels[row, end - 10]) * np.uint64(inner[k] - 9)
-    for i in range(9):
-        body += _spread(pixels[row, end - 9 + i])
-    return _across(start, body, pixels[row, end], first_weight[k], last_weight[k])
-
-
-@inlined
-def _flat(ink, k, start, columns):
-    """A cell of a row of which all but the first pixel is of one ink."""
-    first_weight, last_weight, inner = columns
-    return _across(start, _spread(ink) * np.uint64(inner[k]), ink, first_weight[k], last_weight[k])
+def _sum(block, inside):
+    """The sum of a cell's pixels between its first and its last."""
+    total = _spread(block[5] & inside[5])
+    for i in range(6, SLOTS - 1):
+        total += _spread(block[i])
+    return total
 
 
 @compiled
 def plain_cells(inks, columns, plain):
     """What a cell of one colour becomes in a row, uint64 [paints, 96] into `plain`."""
+    first_weight, last_weight, inner, _ = columns
     for paint in range(len(inks)):
         for k in range(CELLS):
-            plain[paint, k] = _flat(inks[paint], k, inks[paint], columns)
+            body = _spread(inks[paint]) * np.uint64(inner[k])
+            plain[paint, k] = _across(inks[paint], body, inks[paint], first_weight[k], last_weight[k])
 
 
 @inlined
@@ -100,26 +96,29 @@ def plain_squares(plain, rows, squares):
 @inlined
 def _cell(cells, pixels, row, k, inks, mixed, columns, plain):
     """One cell of a row."""
-    paint = cells[row, k]
-    left = cells[row, k - 1] if k else paint
+    first_weight, last_weight, inner, inside = columns
+    paint, left = cells[row, k], cells[row, max(k - 1, 0)]
     if paint == left and paint != mixed:
         return plain[paint, k]
-    start = pixels[row, max(SLOTS * k - 1, 0)] if left == mixed else inks[left]
+    start = pixels[row, max(k - 1, 0), SLOTS - 1] if left == mixed else inks[left]
     if paint == mixed:
-        return _spelt(pixels, row, k, start, columns)
-    return _flat(inks[paint], k, start, columns)
+        end = pixels[row, k, SLOTS - 1]
+        body = _sum(pixels[row, k], inside[k])
+    else:
+        end = inks[paint]
+        body = _spread(end) * np.uint64(inner[k])
+    return _across(start, body, end, first_weight[k], last_weight[k])
 
 
 @inlined
 def _square(cells, pixels, i, k, inks, mixed, columns, rows, plain):
     """One pixel of the 96 x 96 picture that is not of one colour."""
     first, last, first_weight, last_weight = rows
-    cell = _cell(cells, pixels, first[i], k, inks, mixed, columns, plain)
-    total = _weigh(cell, np.uint64(first_weight[i]), np.uint64(14))
-    for row in range(first[i] + 1, last[i]):
-        total += _cell(cells, pixels, row, k, inks, mixed, columns, plain)
-    cell = _cell(cells, pixels, last[i], k, inks, mixed, columns, plain)
-    total += _weigh(cell, np.uint64(last_weight[i]), np.uint64(14))
+    total = np.uint64(0)
+    for row in range(first[i], last[i] + 1):
+        weight = first_weight[i] if row == first[i] else last_weight[i] if row == last[i] else ONE
+        cell = _cell(cells, pixels, row, k, inks, mixed, columns, plain)
+        total += _weigh(cell, np.uint64(weight), np.uint64(14))
     return _narrow(_weigh(total, PER_ROW, np.uint64(16)))
 
 
@@ -150,39 +149,50 @@ def shrink_window(cells, pixels, inks, mixed, columns, rows, plain, shades, squa
 
 @inlined
 def _taps(a, b, c, weights, shift):
-    """One channel of three inks, weighed and rounded to the nearest."""
-    total = np.uint32(HALF + np.uint32((a >> shift) & 255) * np.uint32(weights[0]))
-    total = np.uint32(total + np.uint32((b >> shift) & 255) * np.uint32(weights[1]))
-    total = np.uint32(total + np.uint32((c >> shift) & 255) * np.uint32(weights[2]))
-    return np.uint32(total >> BITS)
+    """One channel of three inks, weighed and rounded to the nearest; of 32 bits, so that eight fit a register."""
+    total = np.uint32(np.uint32(np.uint32(a >> shift) & np.uint32(255)) * weights[0])
+    total = np.uint32(total + np.uint32(np.uint32(np.uint32(b >> shift) & np.uint32(255)) * weights[1]))
+    total = np.uint32(total + np.uint32(np.uint32(np.uint32(c >> shift) & np.uint32(255)) * weights[2]))
+    return np.uint32(np.uint32(total + HALF) >> BITS)
+
+
+@inlined
+def _mix(lines, k, weights, n, out):
+    """Three lines of n inks from line k on, weighed, into `out`."""
+    weights = np.uint32(weights[0]), np.uint32(weights[1]), np.uint32(weights[2])
+    for i in range(n):
+        a, b, c = lines[k, i], lines[k + 1, i], lines[k + 2, i]
+        red = _taps(a, b, c, weights, np.uint32(0))
+        green = _taps(a, b, c, weights, np.uint32(8))
+        blue = _taps(a, b, c, weights, np.uint32(16))
+        out[i] = red | green << np.uint32(8) | blue << np.uint32(16)
 
 
 @compiled
-def resize(picture, across, down, middle, frame):
+def resize(picture, across, down, middle, line, frame):
     """Pillow's `resize((64, 64), BILINEAR)` of inks uint32 [96, 84] into `frame` uint8 [64, 64, 3].
 
-    `middle` uint32 [84, 64] is room for the picture resized across.
+    `middle` uint32 [84, 64] is room for the picture resized across. A line is finished before it is put to
+    its places, which are not side by side: only so the mixing is compiled to vector instructions.
     """
     starts, weights = across
     for j in range(SIDE):
-        k = starts[j]
+        _mix(picture, starts[j], weights[j], CELL_ROWS, line)
         for i in range(CELL_ROWS):
-            a, b, c = picture[k, i], picture[k + 1, i], picture[k + 2, i]
-            ink = _taps(a, b, c, weights[j], 0) | _taps(a, b, c, weights[j], 8) << 8
-            middle[i, j] = ink | _taps(a, b, c, weights[j], 16) << 16
+            middle[i, j] = line[i]
     starts, weights = down
     for i in range(SIDE):
-        k = starts[i]
+        _mix(middle, starts[i], weights[i], SIDE, line)
         for j in range(SIDE):
-            a, b, c = middle[k, j], middle[k + 1, j], middle[k + 2, j]
-            for channel in range(3):
-                frame[i, j, channel] = _taps(a, b, c, weights[i], 8 * channel)
+            frame[i, j, 0] = line[j]
+            frame[i, j, 1] = line[j] >> np.uint32(8)
+            frame[i, j, 2] = line[j] >> np.uint32(16)
 
 
 @compiled
 def finish(
-    cells, pixels, inks, mixed, columns, rows, plain, shades, squares, edges, picture, across, down, middle, frame
+    cells, pixels, inks, mixed, columns, rows, plain, shades, squares, edges, picture, across, down, middle, line, frame
 ):
     """The whole way from the window to the frame."""
     shrink_window(cells, pixels, inks, mixed, columns, rows, plain, shades, squares, edges, picture)
-    resize(picture, across, down, middle, frame)
+    resize(picture, across, down, middle, line, frame)
