@@ -6,8 +6,9 @@ colour. So a cell holds a palette index for as long as that is so, and only a ce
 belongs to the left one.
 
 A cell's 10 or 11 pixels lie at the end of its 16 slots, the split one last: 64 bytes, one line of the
-processor's cache. An "ink" is a pixel in a uint32 with 8 bits for each channel; `_spread` widens it to 16
-bits for each in a uint64, so that one multiplication blends all.
+processor's cache. `pixels` is all slots of all rows, `pairs` the same memory two by two. An "ink" is a
+pixel in a uint32 with 8 bits for each channel; `_spread` widens it to 16 bits for each in a uint64, so that
+one multiplication blends all.
 
 Coordinates: x to the right, y upwards as the stock code draws before it flips the picture; row = 799 - y.
 Rows 0 to 699 are kept, the dashboard lies below. Lines are clipped against the whole window all the same,
@@ -54,6 +55,11 @@ def pack(colors: np.ndarray) -> np.ndarray:
     """Colours uint8 [..., 3] as inks, uint32 [...]."""
     c = colors.astype(np.uint32)
     return c[..., 0] | c[..., 1] << np.uint32(8) | c[..., 2] << np.uint32(16)
+
+
+def twice(inks: np.ndarray) -> np.ndarray:
+    """Pairs of the same ink, uint64 [N]: what a cell's slots are filled with, two at once."""
+    return inks | inks.astype(np.uint64) << np.uint64(32)
 
 
 # Compiled in as constants.
@@ -204,8 +210,12 @@ def _steep(cells, pixels, pairs, inks, x, y, side, length, rise, paint):
         row = (HEIGHT - 1 - y - step) * ROW
         near = x + side * (step * rise >> 16)
         share = (step * rise >> 8) & 255
-        _blend(cells, pixels, pairs, inks, np.uint32(row + SLOT[near]), paint, wide, (255 * (255 - share)) >> 8)
-        _blend(cells, pixels, pairs, inks, np.uint32(row + SLOT[near + side]), paint, wide, (255 * share) >> 8)
+        _blend(
+            cells, pixels, pairs, inks, np.uint32(row + SLOT[near]), paint, wide, (255 * (255 - share)) >> 8
+        )
+        _blend(
+            cells, pixels, pairs, inks, np.uint32(row + SLOT[near + side]), paint, wide, (255 * share) >> 8
+        )
 
 
 @compiled

@@ -34,10 +34,10 @@ class Easel:
     def __init__(self) -> None:
         inks = canvas.pack(COLORS)
         pixels = _aligned((canvas.ROWS + 1) * canvas.ROW)
-        cells = np.empty(len(pixels) // canvas.SLOTS, np.uint8)
+        cells, pairs = np.empty(len(pixels) // canvas.SLOTS, np.uint8), pixels.view(np.uint64)
         crossings, counts = np.empty((canvas.HEIGHT, 8), np.int64), np.empty(canvas.HEIGHT, np.int64)
-        pairs = inks | inks.astype(np.uint64) << np.uint64(32)
-        self._canvas = (cells, pixels, pixels.view(np.uint64), pairs, crossings, counts, np.empty(8, np.int64), np.empty(8, np.int64))
+        corners = np.empty(8, np.int64), np.empty(8, np.int64)
+        self._canvas = (cells, pixels, pairs, canvas.twice(inks), crossings, counts, *corners)
         rows = canvas.smoothscale_layout(canvas.HEIGHT, canvas.CELLS)
         columns = shrinking.columns(*canvas.smoothscale_layout(canvas.WIDTH, canvas.CELLS))
         plain = np.empty((len(inks), canvas.CELLS), np.uint64)
@@ -46,10 +46,10 @@ class Easel:
         squares = np.empty((shrinking.CELL_ROWS, len(shades)), np.uint32)
         shrinking.plain_squares(shades, rows, squares)
         plain_ones = plain, index.reshape(plain.shape).astype(np.uint8), squares
-        shape = canvas.ROWS + 1, -1, canvas.SLOTS
-        edges = np.empty(canvas.CELLS, np.uint8)
+        edges, found = np.empty(canvas.CELLS, np.uint8), np.empty(canvas.CELLS, np.int64)
         picture = np.empty((canvas.CELLS, shrinking.CELL_ROWS), np.uint32)
-        self._window = (cells.reshape(canvas.ROWS + 1, -1), pixels.reshape(shape), inks, canvas.MIXED, columns, rows, *plain_ones, edges, picture)
+        window = cells, pixels, pairs, inks, canvas.MIXED
+        self._window = (window, columns, rows, *plain_ones, edges, found, picture)
         across = bilinear.layout(canvas.CELLS, shrinking.SIDE)
         down = bilinear.layout(shrinking.CELL_ROWS, shrinking.SIDE)
         middle = np.empty((shrinking.CELL_ROWS, shrinking.SIDE), np.uint32)

@@ -13,9 +13,11 @@ from wm.tasks import bilinear
 from wm.tasks.compiled import compiled, inlined
 
 CELLS, CELL_ROWS, SIDE, SLOTS = 96, 84, 64, 16
+ROW_CELLS = 97  # that a row of the canvas takes
 ONE = 0x4000  # a whole pixel's weight in smoothscale
 PER_COLUMN, PER_ROW = (np.uint64(0x40000000 // (ONE * n // 96)) for n in (1000, 800))  # of 65,536
 WIDE = np.uint64(0x00FF00FF00FF)
+PAIR, LOW = np.uint64(0x00FF00FF00FF00FF), np.uint64(0xFFFFFFFF)
 OUTER, MIDDLE = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFF0000)
 HALF = np.uint32(1 << (bilinear.BITS - 1))
 BITS = np.uint32(bilinear.BITS)
@@ -24,13 +26,12 @@ BITS = np.uint32(bilinear.BITS)
 def columns(first: np.ndarray, last: np.ndarray, first_weight: np.ndarray, last_weight: np.ndarray) -> tuple:
     """`canvas.smoothscale_layout` as it is used here.
 
-    Both weights, the number of pixels between, and all bits of the slots [96, 16] of those pixels. The very
-    first pixel, which weighs a whole, is counted to those.
+    Both weights, the number of pixels between, and all bits, uint64 [96], of the sixth slot if it is one of
+    those. The very first pixel, which weighs a whole, is counted to those.
     """
     begins = np.arange(CELLS) > 0
-    inner = last - first - begins
-    inside = (np.arange(SLOTS) >= SLOTS - 1 - inner[:, None]) & (np.arange(SLOTS) < SLOTS - 1)
-    return first_weight * begins, last_weight, inner, inside * np.uint32(0xFFFFFFFF)
+    between = last - first - begins
+    return first_weight * begins, last_weight, between, (between == 10) * np.uint64(0xFFFFFFFF00000000)
 
 
 @inlined
@@ -57,21 +58,26 @@ def _across(start, body, end, first_weight, last_weight):
 
 
 @inlined
-def _sum(block, inside):
-    """The sum of a cell's pixels between its first and its last."""
-    total = _spread(block[5] & inside[5])
-    for i in range(6, SLOTS - 1):
-        total += _spread(block[i])
-    return total
+def _sum(pairs, start, sixth):
+    """The sum of a cell's pixels between its first and its last, taken two by two from slot 4 on."""
+    pair = pairs[start + 2] & sixth
+    outer, middle = pair & PAIR, (pair >> np.uint64(8)) & PAIR
+    for i in range(3, 7):
+        pair = pairs[start + i]
+        outer, middle = outer + (pair & PAIR), middle + ((pair >> np.uint64(8)) & PAIR)
+    pair = pairs[start + 7] & LOW
+    outer, middle = outer + (pair & PAIR), middle + ((pair >> np.uint64(8)) & PAIR)
+    half = np.uint64(32)
+    return ((outer + (outer >> half)) & LOW) | (middle + (middle >> half)) << half
 
 
 @compiled
 def plain_cells(inks, columns, plain):
     """What a cell of one colour becomes in a row, uint64 [paints, 96] into `plain`."""
-    first_weight, last_weight, inner, _ = columns
+    first_weight, last_weight, between, _ = columns
     for paint in range(len(inks)):
         for k in range(CELLS):
-            body = _spread(inks[paint]) * np.uint64(inner[k])
+            body = _spread(inks[paint]) * np.uint64(between[k])
             plain[paint, k] = _across(inks[paint], body, inks[paint], first_weight[k], last_weight[k])
 
 
@@ -94,65 +100,85 @@ def plain_squares(plain, rows, squares):
 
 
 @inlined
-def _cell(cells, pixels, row, k, inks, mixed, columns, plain):
-    """One cell of a row."""
-    first_weight, last_weight, inner, inside = columns
-    paint, left = cells[row, k], cells[row, max(k - 1, 0)]
+def _cell(window, row, k, columns, plain):
+    """One cell of a row; its slots hold inks, and two each if taken as `pairs`."""
+    cells, pixels, pairs, inks, mixed = window
+    first_weight, last_weight, between, sixth = columns
+    place = np.uint32(row * ROW_CELLS + k)
+    before = np.uint32(place - 1 if place else 0)  # of no weight where k is 0
+    paint, left = cells[place], cells[before]
     if paint == left and paint != mixed:
         return plain[paint, k]
-    start = pixels[row, max(k - 1, 0), SLOTS - 1] if left == mixed else inks[left]
+    start = pixels[before * SLOTS + SLOTS - 1] if left == mixed else np.uint32(inks[left])
     if paint == mixed:
-        end = pixels[row, k, SLOTS - 1]
-        body = _sum(pixels[row, k], inside[k])
+        end = pixels[place * SLOTS + SLOTS - 1]
+        body = _sum(pairs, place * (SLOTS // 2), sixth[k])
     else:
-        end = inks[paint]
-        body = _spread(end) * np.uint64(inner[k])
+        end = np.uint32(inks[paint])
+        body = _spread(end) * np.uint64(between[k])
     return _across(start, body, end, first_weight[k], last_weight[k])
 
 
 @inlined
-def _square(cells, pixels, i, k, inks, mixed, columns, rows, plain):
+def _square(window, i, k, columns, rows, plain):
     """One pixel of the 96 x 96 picture that is not of one colour."""
     first, last, first_weight, last_weight = rows
     total = np.uint64(0)
     for row in range(first[i], last[i] + 1):
-        weight = first_weight[i] if row == first[i] else last_weight[i] if row == last[i] else ONE
-        cell = _cell(cells, pixels, row, k, inks, mixed, columns, plain)
-        total += _weigh(cell, np.uint64(weight), np.uint64(14))
+        cell = _cell(window, row, k, columns, plain)
+        if row == first[i]:
+            cell = _weigh(cell, np.uint64(first_weight[i]), np.uint64(14))
+        elif row == last[i]:
+            cell = _weigh(cell, np.uint64(last_weight[i]), np.uint64(14))
+        total += cell
     return _narrow(_weigh(total, PER_ROW, np.uint64(16)))
 
 
 @compiled
 def _find_edges(cells, top, bottom, mixed, edges):
     """Where rows `top` to `bottom` are not of one paint, the left neighbour included: uint8 [96], not 0."""
+    above = cells[top * ROW_CELLS : top * ROW_CELLS + CELLS]
     for k in range(CELLS):
-        edges[k] = cells[top, k] == mixed
+        edges[k] = above[k] == mixed
     for row in range(top, bottom + 1):
+        line = cells[row * ROW_CELLS : row * ROW_CELLS + CELLS]
         for k in range(CELLS):
-            edges[k] |= cells[row, k] ^ cells[top, k]
+            edges[k] |= line[k] ^ above[k]
         for k in range(1, CELLS):
-            edges[k] |= cells[row, k] ^ cells[row, k - 1]
+            edges[k] |= line[k] ^ line[k - 1]
 
 
 @compiled
-def shrink_window(cells, pixels, inks, mixed, columns, rows, plain, shades, squares, edges, picture):
-    """The kept part of the 96 x 96 picture, inks uint32 [96, 84] (columns first) into `picture`."""
+def shrink_window(window, columns, rows, plain, shades, squares, edges, found, picture):
+    """The kept part of the 96 x 96 picture, inks uint32 [96, 84] (columns first) into `picture`.
+
+    `edges` uint8 [96] and `found` int64 [96] are room. The squares with edges are listed first, and a value
+    is looked up for them too: jumps here and there would cost more.
+    """
+    cells, mixed = window[0], window[4]
     first, last = rows[0], rows[1]
     for i in range(CELL_ROWS):
         _find_edges(cells, first[i], last[i], mixed, edges)
+        above = cells[first[i] * ROW_CELLS : first[i] * ROW_CELLS + CELLS]
+        count = 0
         for k in range(CELLS):
-            if edges[k]:
-                picture[k, i] = _square(cells, pixels, i, k, inks, mixed, columns, rows, plain)
-            else:
-                picture[k, i] = squares[i, shades[cells[first[i], k], k]]
+            picture[k, i] = squares[i, shades[min(above[k], len(shades) - 1), k]]
+            found[count] = k
+            count += edges[k] != 0
+        for n in range(count):
+            picture[found[n], i] = _square(window, i, found[n], columns, rows, plain)
 
 
 @inlined
 def _taps(a, b, c, weights, shift):
-    """One channel of three inks, weighed and rounded to the nearest; of 32 bits, so that eight fit a register."""
-    total = np.uint32(np.uint32(np.uint32(a >> shift) & np.uint32(255)) * weights[0])
-    total = np.uint32(total + np.uint32(np.uint32(np.uint32(b >> shift) & np.uint32(255)) * weights[1]))
-    total = np.uint32(total + np.uint32(np.uint32(np.uint32(c >> shift) & np.uint32(255)) * weights[2]))
+    """One channel of three inks, weighed and rounded to the nearest.
+
+    In 32 bits at every step, so that a vector instruction takes many.
+    """
+    byte = np.uint32(255)
+    total = np.uint32(np.uint32(np.uint32(a >> shift) & byte) * weights[0])
+    total = np.uint32(total + np.uint32(np.uint32(np.uint32(b >> shift) & byte) * weights[1]))
+    total = np.uint32(total + np.uint32(np.uint32(np.uint32(c >> shift) & byte) * weights[2]))
     return np.uint32(np.uint32(total + HALF) >> BITS)
 
 
@@ -172,8 +198,9 @@ def _mix(lines, k, weights, n, out):
 def resize(picture, across, down, middle, line, frame):
     """Pillow's `resize((64, 64), BILINEAR)` of inks uint32 [96, 84] into `frame` uint8 [64, 64, 3].
 
-    `middle` uint32 [84, 64] is room for the picture resized across. A line is finished before it is put to
-    its places, which are not side by side: only so the mixing is compiled to vector instructions.
+    `middle` uint32 [84, 64] is room for the picture resized across, `line` uint32 [84] for a line.
+    A line is finished before it is put to its places, which are not side by side: only so the mixing is
+    compiled to vector instructions.
     """
     starts, weights = across
     for j in range(SIDE):
@@ -191,8 +218,8 @@ def resize(picture, across, down, middle, line, frame):
 
 @compiled
 def finish(
-    cells, pixels, inks, mixed, columns, rows, plain, shades, squares, edges, picture, across, down, middle, line, frame
+    window, columns, rows, plain, shades, squares, edges, found, picture, across, down, middle, line, frame
 ):
     """The whole way from the window to the frame."""
-    shrink_window(cells, pixels, inks, mixed, columns, rows, plain, shades, squares, edges, picture)
+    shrink_window(window, columns, rows, plain, shades, squares, edges, found, picture)
     resize(picture, across, down, middle, line, frame)
