@@ -171,13 +171,12 @@ def test_the_action_space_is_the_stock_one():
 
 def window(easel: Easel) -> np.ndarray:
     """The canvas with every cell spelt out, RGB [700, 1000, 3]."""
-    cells, pixels, inks = easel._canvas[:3]
-    spelt = pixels.copy()
-    for k in range(canvas.CELLS):
-        plain = cells[:, k] != canvas.MIXED
-        spelt[plain, canvas.FIRST[k] : canvas.LAST[k] + 1] = inks[cells[plain, k], None]
-    lanes = [spelt >> np.uint64(16 * lane) & np.uint64(255) for lane in range(3)]
-    return np.stack(lanes, axis=-1).astype(np.uint8)
+    cells, pixels, _, inks = easel._canvas[:4]
+    places = canvas.ROW * np.arange(canvas.ROWS)[:, None] + canvas.SLOT
+    cells = cells[places // canvas.SLOTS]
+    plain = inks.astype(np.uint32)[np.where(cells == canvas.MIXED, 0, cells)]
+    spelt = np.where(cells == canvas.MIXED, pixels[places], plain)
+    return np.stack([spelt >> 8 * channel & 255 for channel in range(3)], axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-300, 1300), (300, 400), (700, 709), (-40, 1040)])
@@ -214,6 +213,6 @@ def test_shrinking_is_smoothscales_and_pillows():
     easel, frame = Easel(), np.empty(FRAME_SHAPE, np.uint8)
     cells, pixels = easel._canvas[:2]
     cells[:] = canvas.MIXED
-    pixels[:] = canvas.pack(colors[:700].reshape(-1, 3)).reshape(700, 1000)
+    pixels.reshape(-1, canvas.ROW)[:700, canvas.SLOT] = canvas.pack(colors[:700])
     shrink.finish(*easel._window, *easel._resizing, frame)
     np.testing.assert_array_equal(frame, stock_frame(expected))
