@@ -16,6 +16,8 @@ from flows.graph import cache_folder, changing_lock, configure
 PLACE = Path(".dvc", "tmp", "flows")
 """Where the working trees lie, in the machine's clone. Their names are few, as DVC remembers each."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
+ROOM = 2**20
+"""Bytes; a disk with less of them free counts as full."""
 WORD = re.compile(r"(?!-)(?!.*\.\.)[A-Za-z0-9_./+-]*")
 """A name or a text in params.yaml: dvc.yaml puts them into paths and into commands for the shell."""
 
@@ -33,8 +35,8 @@ def checkout(home: Path, commit: str, params: str, entries: Mapping[str, Any]) -
     fetch(home, commit)
     with free_place(home / PLACE) as folder:
         remove(home, folder)
-        git(home, "worktree", "add", "--detach", "--force", str(folder), commit)
         try:
+            add(home, folder, commit)
             share(home, folder)
             (folder / "params.yaml").write_text(params)
             with changing_lock(folder) as stages:
@@ -96,6 +98,15 @@ def hold(path: Path) -> IO[bytes] | None:
         lock.close()
         return None
     return lock
+
+
+def add(home: Path, folder: Path, commit: str) -> None:
+    """Check the commit out. Raises ValueError; git itself does not say that a disk is full."""
+    try:
+        git(home, "worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+    except ValueError as error:
+        full = shutil.disk_usage(folder.parent).free < ROOM
+        raise ValueError(f"{folder.parent}: no space left on the disk" if full else str(error)) from error
 
 
 def share(home: Path, folder: Path) -> None:
