@@ -15,6 +15,7 @@ from pathlib import Path
 from flows.groups import Group
 
 HOST = "127.0.0.1"
+UI_API_URL = "PREFECT_SERVER_UI_API_URL"
 PATIENCE = 120.0
 """Seconds until the server must answer; the first start makes a database."""
 
@@ -33,7 +34,8 @@ def server() -> Iterator[str]:
         yield url
         return
     port = free_port()
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    start = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    command = ["env", f"{UI_API_URL}=/api", *start]  # or its pages ask for the API at port 4200
     group, last = Group(command, Path.cwd()), deque[str](maxlen=5)
     reader = threading.Thread(target=group.follow, args=(last.append,))
     reader.start()

@@ -1,8 +1,10 @@
 """The local flow for real: Prefect's server, DVC's commands, trivial stages; then the whole of *smoke*."""
 
+import json
 import shutil
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,11 @@ def test_it_writes_the_lock_of_dvc_repro_and_runs_nothing_twice(alone: Toy, tmp_
     assert "Error" not in text
     assert "d: nothing has changed" in toy.flow()
     assert len(toy.ran) == 4
+
+
+def test_the_pages_of_the_ui_find_the_server(api: str) -> None:
+    with urllib.request.urlopen(f"{api.removesuffix('/api')}/ui-settings") as answer:
+        assert json.load(answer)["api_url"] == "/api"
 
 
 def test_only_what_depends_on_a_change_runs(toy: Toy) -> None:
