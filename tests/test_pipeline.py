@@ -69,7 +69,7 @@ def test_another_temperature_runs_its_agent_and_the_tables(copy: Clone) -> None:
 
 def compare() -> list[str]:
     """The README's `dvc exp show`."""
-    (line,) = [line for line in README.read_text().splitlines() if line.startswith("dvc exp show")]
+    (line,) = {line for line in README.read_text().splitlines() if line.startswith("dvc exp show")}
     return [*shlex.split(line), "--no-pager"]
 
 
