@@ -17,6 +17,8 @@ from flows.commands import StageFailed
 from flows.server import ServerFailed, server
 
 INTERRUPTED = 130
+MOST = 1000
+"""Stages of a pool that may run at once: each is a thread of the driver."""
 
 
 def default_limits(cores: int) -> dict[str, int]:
@@ -43,8 +45,8 @@ def limits(parsed: argparse.Namespace) -> dict[str, int]:
 def check_limits(limits: Mapping[str, int]) -> dict[str, int]:
     """The limits of the pools. Raises ValueError."""
     for pool, limit in limits.items():
-        if limit < 1:
-            raise ValueError(f"--{pool} must be at least 1, but is {limit}")
+        if not 1 <= limit <= MOST:
+            raise ValueError(f"--{pool} must be from 1 to {MOST}, but is {limit}")
     return dict(limits)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvc.dependency.param import ParamsDependency
+from dvc.dependency import param
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
@@ -57,7 +57,7 @@ def read_graph(root: Path) -> dict[str, Stage]:
     Raises ValueError where dvc.yaml or params.yaml is wrong, or a pool is unknown.
     """
     try:
-        with Repo(str(root)) as repo:
+        with Repo(str(root)) as repo, parsing_params_once():
             graph = repo.index.graph
             stages = [
                 Stage(
@@ -80,9 +80,28 @@ def read_graph(root: Path) -> dict[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
+@contextlib.contextmanager
+def parsing_params_once() -> Iterator[None]:
+    """In the block, DVC parses a file of parameters once, instead of once for every stage."""
+    parse, parsed = param.load_path, dict[str, Any]()
+
+    def load_path(path: str, *others: Any, **options: Any) -> Any:
+        if path not in parsed:
+            parsed[path] = parse(path, *others, **options)
+        return parsed[path]
+
+    param.load_path = load_path
+    try:
+        yield
+    finally:
+        param.load_path = parse
+
+
 def work(found: Any) -> str:
     """What a stage of DVC's index does: its command, with the values of its parameters."""
-    values = [(dep.def_path, dep.read_params()) for dep in found.deps if isinstance(dep, ParamsDependency)]
+    values = [
+        (dep.def_path, dep.read_params()) for dep in found.deps if isinstance(dep, param.ParamsDependency)
+    ]
     text = json.dumps([found.cmd, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -170,7 +189,7 @@ def stale_without_data(root: Path) -> Reasons:
     """
     found: dict[str, Sequence[Any]] = {}
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        with Repo(str(root), _wait_for_lock=True) as repo, repo.lock, parsing_params_once():
             graph = repo.index.graph
             for stage in graph.nodes:
                 if stage.changed(allow_missing=True, upstream=list(graph.successors(stage))):

@@ -23,6 +23,7 @@ from flows import command, machine, pools
 from flows.checkout import check_params
 from flows.commands import StageFailed
 from flows.graph import (
+    POOLS,
     Reasons,
     Stage,
     lock_entries,
@@ -42,8 +43,8 @@ Ended = queue.SimpleQueue[tuple[str, PrefectFuture[Any]]]
 LOOK_SECONDS = 3.0
 """Between two looks whether the run has been cancelled."""
 
-THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
-"""More than any limit: the schedule holds stages back, not the runner."""
+THREADS: Any = ThreadPoolTaskRunner(max_workers=len(POOLS) * command.MOST)
+"""As many as all limits allow: the schedule holds stages back, not the runner."""
 
 
 def run_name() -> str:

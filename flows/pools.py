@@ -33,7 +33,11 @@ from flows.graph import Reasons, Stage, changing_lock, lock_entries, stale_witho
 from flows.machine import ENTRY
 
 LOOK_SECONDS = 2.0
-"""Between two looks at a run."""
+"""Between two looks at a run, where few are followed."""
+LOOKS_A_SECOND = 25
+"""At all runs that this process follows: a server with SQLite answers a few hundred requests a second."""
+FOLLOWED: set[UUID] = set()
+"""The runs that this process follows."""
 LOST_SECONDS = float(os.environ.get("FLOWS_LOST_SECONDS", "120"))
 """After so long without a sign of life from a run, its machine counts as lost."""
 WAIT_SECONDS = 60.0
@@ -89,7 +93,11 @@ class Pools:
         tag = f"work-{hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]}"
         with get_client(sync_client=True) as client:
             run = under_way(client, tag) or start(stage, given | {"reason": reason}, tag)
-            run = self.follow(client, run, stage)
+            FOLLOWED.add(run.id)
+            try:
+                run = self.follow(client, run, stage)
+            finally:
+                FOLLOWED.discard(run.id)
             assert run.state
             if not run.state.is_completed():
                 raise StageFailed(f"{stage.name} {run.state.type.value.lower()} on its machine: {why(run)}")
@@ -99,7 +107,8 @@ class Pools:
         """Wait for the run's end. Raises MachineLost; ends the run where the pipeline is ending."""
         logger, since, warned, cancelled = get_run_logger(), time.monotonic(), False, False
         while not (run.state and run.state.is_final()):
-            if self.ending.wait(LOOK_SECONDS) and not cancelled:
+            look = max(LOOK_SECONDS, len(FOLLOWED) / LOOKS_A_SECOND)
+            if self.ending.wait(look) and not cancelled:
                 client.set_flow_run_state(run.id, Cancelling(message="the pipeline is ending"))
                 cancelled, since = True, time.monotonic()
             elif cancelled:

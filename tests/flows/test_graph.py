@@ -5,9 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.dependency import param
 from ruamel.yaml import YAML
 
-from flows.graph import read_graph, read_reasons, set_params, with_ancestors, words
+from flows.graph import (
+    read_graph,
+    read_reasons,
+    set_params,
+    stale_without_data,
+    with_ancestors,
+    words,
+)
 from tests.flows.toy import ROOT, Toy
 
 
@@ -28,6 +36,17 @@ def test_the_graph_of_this_repository_is_that_of_dvc_stage_list() -> None:
     assert graph["controller@carracing-z"].needs == {"vision@carracing"}
     assert "memory@takecover" in with_ancestors(graph, ["evaluation@takecover"])
     assert not any("takecover" in name for name in with_ancestors(graph, ["evaluation@carracing"]))
+
+
+def test_params_are_parsed_once(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.run("dvc", "repro")
+    plain, parsed = param.load_path, []
+    monkeypatch.setattr(param, "load_path", lambda path, fs: (parsed.append(path), plain(path, fs))[1])
+    first, _ = read_graph(toy.folder), stale_without_data(toy.folder)
+    assert parsed == [str(toy.folder / "params.yaml")] * 2
+    toy.set({"a": 1, "b": 2, "c": 1})
+    second = read_graph(toy.folder)
+    assert [name for name in first if first[name].work != second[name].work] == ["b"]
 
 
 def test_a_misspelt_stage_is_named_with_the_nearest(toy: Toy) -> None:

@@ -115,7 +115,7 @@ def test_ended_it_leaves_no_process_behind_and_goes_on(alone: Toy, how: signal.S
     ("arguments", "complaint"),
     [
         (["e"], "flows: 'e' is no stage;"),
-        (["--cpu", "0"], "flows: --cpu must be at least 1, but is 0"),
+        (["--cpu", "0"], "flows: --cpu must be from 1 to 1000, but is 0"),
         (["-S", "e=1"], "flows: -S e=1:"),
     ],
 )

@@ -1,112 +1,22 @@
 """The pipeline on work pools for real: a server, a worker in a clone for each pool, an S3 endpoint."""
 
-import contextlib
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from flows.checkout import check_params
 from flows.server import server
+from tests.flows.machines import PATIENCE, Machine, Pools, wait_until
 from tests.flows.toy import ROOT, Toy
-from tests.s3 import SECRETS, Endpoint, serving
+from tests.s3 import Endpoint, serving
 
 DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
-PATIENCE = 180
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
-class Machine:
-    """A clone with a cache of its own, in which a worker serves a pool."""
-
-    def __init__(self, toy: Toy, pool: str, folder: Path) -> None:
-        self.toy, self.pool, self.folder = toy, pool, folder
-        subprocess.check_call(["git", "clone", "--quiet", str(toy.folder), str(folder)])
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = self.toy.environment() | {
-            "PYTHONPATH": str(self.folder),
-            "TOY_RAN": str(self.folder.with_suffix(".ran")),
-        }
-        command = [
-            sys.executable,
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            self.pool,
-            "--type",
-            "process",
-        ]
-        log = open(self.folder.with_suffix(".log"), "ab")  # noqa: SIM115 - the worker's
-        self.process = subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
-
-    @property
-    def ran(self) -> list[str]:
-        """The stages whose commands ran to their end on this machine."""
-        path = self.folder.with_suffix(".ran")
-        return path.read_text().split() if path.exists() else []
-
-    def family(self) -> list[psutil.Process]:
-        assert self.process is not None
-        worker = psutil.Process(self.process.pid)
-        return [worker, *worker.children(recursive=True)]
-
-    def end(self) -> None:
-        """SIGKILL to the worker and all that it has started, as when the power fails."""
-        if self.process is not None:
-            for process in self.family() if self.process.poll() is None else []:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            self.process.wait()
-            self.process = None
-
-
-class Pools:
-    """A toy repository with an S3 remote, a server with both pools, and a machine for each."""
-
-    def __init__(
-        self,
-        folder: Path,
-        endpoint: Endpoint,
-        api: str,
-        needs: Mapping[str, Sequence[str]] = DIAMOND,
-        pools: Mapping[str, str] = {"c": "gpu"},
-    ) -> None:
-        self.toy = toy = Toy(folder / "toy", needs, pools)
-        self.endpoint = endpoint
-        toy.server = {"PREFECT_API_URL": api, "FLOWS_LOST_SECONDS": "15", **SECRETS}
-        toy.carry_flows()
-        toy.run("dvc", "remote", "add", "--default", "storage", f"s3://bucket/{folder.name}")
-        toy.run("dvc", "remote", "modify", "storage", "endpointurl", endpoint.url)
-        toy.commit()
-        for pool in ("cpu", "gpu", "driver"):
-            toy.run("prefect", "work-pool", "create", pool, "--type", "process", "--overwrite")
-        toy.run("prefect", "--no-prompt", "deploy", "--all")
-        self.machines = {pool: Machine(toy, pool, folder / f"machine-{pool}") for pool in ("cpu", "gpu")}
-        for machine in self.machines.values():
-            machine.start()
-
-    def end(self) -> None:
-        for machine in self.machines.values():
-            machine.end()
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +36,7 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
 
 @pytest.fixture
 def pools(tmp_path: Path, endpoint: Endpoint, api: str) -> Iterator[Pools]:
-    made = Pools(tmp_path, endpoint, api)
+    made = Pools(tmp_path, endpoint, api, DIAMOND, {"c": "gpu"})
     try:
         yield made
     finally:
@@ -256,11 +166,30 @@ def test_a_killed_flow_engine_is_told_and_leaves_nothing(pools: Pools, how: sign
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_worker_leaves_nothing_and_another_goes_on(pools: Pools, how: signal.Signals) -> None:
+    process = begin(pools, b="pause")
+    machine = pools.machines["cpu"]
+    worker, *started = machine.family()
+    worker.send_signal(how)
+    assert machine.process is not None
+    machine.process.wait(PATIENCE)
+    machine.start()
+    process.communicate(timeout=PATIENCE)
+    _, alive = psutil.wait_procs(started, timeout=PATIENCE)
+    assert not alive
+    pools.toy.flow("--pools")
+    assert sorted(set(pools.toy.lock()["stages"])) == list("abcd")
+    assert machine.ran.count("a") == machine.ran.count("d") == 1
+
+
+@pytest.mark.heavy
 def test_a_machine_that_vanishes_is_replaced(pools: Pools) -> None:
     process = begin(pools, b="wait")
     pools.machines["cpu"].end()
     toy = pools.toy
-    pools.machines["cpu"] = Machine(toy, "cpu", pools.machines["cpu"].folder.with_name("machine-new"))
+    folder = pools.machines["cpu"].folder.with_name("machine-new")
+    pools.machines["cpu"] = Machine("cpu", toy.folder, folder, toy.environment)
     pools.machines["cpu"].start()
     wait_until(lambda: waits_for(pools, "b", "cpu"))  # given to it once the other counts as lost
     process.terminate()
@@ -314,6 +243,26 @@ def test_a_remote_that_goes_down_during_a_run_is_told_at_the_push(pools: Pools) 
     pools.endpoint.start()
     pools.toy.flow("--pools")
     assert pools.machines["cpu"].ran == ["a", "b", "d"]  # a's result was in the machine's own cache
+
+
+@pytest.mark.heavy
+def test_the_driver_runs_as_a_deployment_and_nightly(pools: Pools, tmp_path: Path) -> None:
+    toy = pools.toy
+    driver = Machine("driver", toy.folder, tmp_path / "machine-driver", toy.environment)
+    driver.start()
+    ask = ("prefect", "deployment", "run", "--watch")
+    try:
+        toy.run(*ask, "pipeline/driver", "--param", 'params={"b": 2}')
+        toy.run(*ask, "sweep/driver", "--param", 'assignments=["d=4,5"]')
+    finally:
+        driver.end()
+    assert driver.ran == [] and pools.machines["cpu"].ran == ["a", "b", "d", "d", "d"]
+    entries = YAML(typ="safe").load(driver.folder / "dvc.lock")["stages"]
+    assert list(entries) == list("abcd")
+    shown = subprocess.check_output(["dvc", "exp", "list", "--name-only"], cwd=driver.folder, text=True)
+    assert sorted(shown.split()) == ["d-4", "d-5"]
+    toy.run("prefect", "deployment", "schedule", "create", "pipeline/driver", "--cron", "0 2 * * *")
+    assert "0 2 * * *" in toy.run("prefect", "deployment", "schedule", "ls", "pipeline/driver")
 
 
 def test_code_that_is_not_committed_is_refused(pools: Pools) -> None:

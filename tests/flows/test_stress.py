@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.server import server
-from tests.flows.test_pools import Pools
+from tests.flows.machines import Pools
 from tests.flows.toy import Toy
 from tests.s3 import serving
 

@@ -83,6 +83,7 @@ class Toy:
         path = self.folder / "ran.txt"
         return path.read_text().split() if path.exists() else []
 
+    @property
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         flows = self.folder if (self.folder / "flows").exists() else ROOT
@@ -94,7 +95,7 @@ class Toy:
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -112,9 +113,7 @@ class Toy:
 
     def run(self, *command: str) -> str:
         """What a command prints."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
