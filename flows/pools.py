@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -62,6 +62,8 @@ class Pools:
         self.commit = committed(root)
         self.params = (root / "params.yaml").read_text()
         self.ending = threading.Event()
+        self.finished: dict[str, tuple[Stage, Any]] = {}  # with their entries, until they are merged
+        self.merging = threading.Lock()
 
     def run(self, stage: Stage, reason: str) -> None:
         for _ in range(ATTEMPTS):
@@ -70,14 +72,26 @@ class Pools:
             except MachineLost as lost:
                 get_run_logger().warning("%s: %s; it is given to another machine", stage.name, lost)
                 continue
-            with changing_lock(self.root) as stages:
-                stages[stage.name] = entry
-            remember(self.root, stage)
+            self.finished[stage.name] = stage, entry
+            self.merge()
             return
         raise StageFailed(f"{stage.name}: {ATTEMPTS} machines were lost; are they out of memory?")
 
     def end(self) -> None:
         self.ending.set()
+
+    def merge(self) -> None:
+        """Put what has finished into dvc.lock, at once with what other threads have brought meanwhile.
+
+        A change takes DVC seconds where there are many stages.
+        """
+        with self.merging:
+            if finished := dict(self.finished):
+                with changing_lock(self.root) as stages:
+                    stages.update({name: entry for name, (_, entry) in finished.items()})
+                    remember(self.root, [stage for stage, _ in finished.values()], stages)
+                for name in finished:
+                    del self.finished[name]
 
     def attempt(self, stage: Stage, reason: str) -> Any:
         """One run on one machine, or one that an earlier driver has begun; the stage's entry of dvc.lock."""
@@ -205,14 +219,13 @@ def reasons(root: Path, graph: Mapping[str, Stage]) -> Reasons:
     return found
 
 
-def remember(root: Path, stage: Stage) -> None:
-    """The stage is up to date with what it needs."""
-    with changing_lock(root) as stages:
-        seen = json.loads((root / SEEN).read_text()) if (root / SEEN).exists() else {}
-        seen[stage.name] = digest(stage, stages)
-        aside = (root / SEEN).with_suffix(".partial")
-        aside.write_text(json.dumps(seen))
-        os.replace(aside, root / SEEN)
+def remember(root: Path, finished: Sequence[Stage], entries: Mapping[str, Any]) -> None:
+    """The stages are up to date with what they need. To be called while the lock file is being changed."""
+    seen = json.loads((root / SEEN).read_text()) if (root / SEEN).exists() else {}
+    seen |= {stage.name: digest(stage, entries) for stage in finished}
+    aside = (root / SEEN).with_suffix(".partial")
+    aside.write_text(json.dumps(seen))
+    os.replace(aside, root / SEEN)
 
 
 def concerned(stage: Stage) -> list[str]:
