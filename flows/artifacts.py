@@ -15,6 +15,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.logging import get_logger
 
 from flows.graph import Stage
 
@@ -50,7 +51,8 @@ def progress(stage: Stage) -> Iterator[Progress]:
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
-            update_progress_artifact(artifact, told.percent)
+            with dispensable():
+                update_progress_artifact(artifact, told.percent)
 
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
@@ -60,9 +62,20 @@ def progress(stage: Stage) -> Iterator[Progress]:
     finally:
         over.set()
         beating.join()
-        update_progress_artifact(artifact, told.percent)
+        with dispensable():
+            update_progress_artifact(artifact, told.percent)
 
 
+@contextmanager
+def dispensable() -> Iterator[None]:
+    """What fails in the block is told and let be: a server that is away for a moment costs no stage."""
+    try:
+        yield
+    except Exception as error:  # whatever the client makes of it
+        get_logger("flows").warning("Prefect's server did not take an artifact: %s", error)
+
+
+@dispensable()
 def show(stage: Stage, root: Path, reason: str) -> None:
     """Artifacts of a stage that has run: why, its metrics as a table, pictures, the tables of both games."""
     create_markdown_artifact(f"{stage.description}\n\n{reason}", key=key(stage, "reason"))

@@ -12,12 +12,14 @@ from typing import IO, Any
 from ruamel.yaml import YAML, YAMLError
 
 from flows.graph import cache_folder, changing_lock, configure
+from flows.groups import KEPT
 
 PLACE = Path(".dvc", "tmp", "flows")
 """Where the working trees lie, in the machine's clone. Their names are few, as DVC remembers each."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ROOM = 2**20
 """Bytes; a disk with less of them free counts as full."""
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 WORD = re.compile(r"(?!-)(?!.*\.\.)[A-Za-z0-9_./+-]*")
 """A name or a text in params.yaml: dvc.yaml puts them into paths and into commands for the shell."""
 
@@ -27,11 +29,13 @@ def checkout(home: Path, commit: str, params: str, entries: Mapping[str, Any]) -
     """The working tree of `commit` with this params.yaml and these entries of dvc.lock, for the block alone.
 
     `home` is the machine's clone, whose cache, remotes and checkpoints it shares. Raises ValueError for a
-    commit that `home` and its origin do not have, and for parameters that are no plain words and numbers.
+    commit that `home` and its origin do not have, and for parameters and entries that are more than plain
+    words and numbers.
     """
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"{commit!r} is no commit")
     check_params(params)
+    check_words("dvc.lock", entries)
     fetch(home, commit)
     with free_place(home / PLACE) as folder:
         remove(home, folder)
@@ -53,18 +57,31 @@ def check_params(text: str) -> None:
         values = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise ValueError(f"params.yaml cannot be read: {error}") from error
-    waiting = [("params.yaml", values)]
-    while waiting:
-        where, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [(f"{where}: a key", key) for key in value]
-            waiting += [(f"{where}: {key}", inner) for key, inner in value.items()]
-        elif isinstance(value, list):
-            waiting += [(where, inner) for inner in value]
-        elif isinstance(value, str) and not WORD.fullmatch(value):
+    check_words("params.yaml", values)
+
+
+def check_words(where: str, value: Any) -> None:
+    """Raise ValueError where a key or a text in `value` is more than a plain word; `where` it comes from.
+
+    A command is let pass: what a stage executes stands in dvc.yaml, not in dvc.lock.
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_words(f"{where}: a key", key)
+            if key == "md5" and not MD5.fullmatch(str(inner)):
+                raise ValueError(f"{where}: md5 is {inner!r}; allowed: 32 hexadecimal digits and maybe .dir")
+            if not (key == "cmd" and isinstance(inner, str)):
+                check_words(f"{where}: {key}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            check_words(where, inner)
+    elif isinstance(value, str):
+        if not WORD.fullmatch(value):
             raise ValueError(
                 f"{where} is {value!r}; allowed: letters, digits and _ . / + - (no .., no - in front)"
             )
+    elif value is not None and not isinstance(value, int | float):
+        raise ValueError(f"{where} is {value!r}; allowed: texts, numbers, true, false, lists and mappings")
 
 
 def fetch(home: Path, commit: str) -> None:
@@ -80,13 +97,17 @@ def fetch(home: Path, commit: str) -> None:
 
 @contextmanager
 def free_place(folder: Path) -> Iterator[Path]:
-    """A sub-folder that no other process uses; a killed process's is free again."""
+    """A sub-folder that no other process uses; a killed process's is free once its groups have ended."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     while (lock := hold(folder / f"{number}.lock")) is None:
         number += 1
     with lock:
-        yield folder / str(number)
+        KEPT.add(lock.fileno())
+        try:
+            yield folder / str(number)
+        finally:
+            KEPT.discard(lock.fileno())
 
 
 def hold(path: Path) -> IO[bytes] | None:

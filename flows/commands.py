@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from prefect import get_run_logger
 
 from flows.graph import DVC
-from flows.groups import Group
+from flows.groups import PATIENCE, Group
 
 PERCENT = re.compile(r"\b(\d{1,3})%\|")
 """In a line of a progress bar, such as `vision takecover:  40%|####      |`."""
@@ -50,6 +51,9 @@ class Commands:
 
         try:
             code = group.follow(line)
+        except BaseException:  # Prefect's, too, when the run is cancelled
+            group.end()
+            raise
         finally:
             del self.running[title]
             group.close()
@@ -61,5 +65,8 @@ class Commands:
         """End all that runs; nothing more is started."""
         with self.changing:
             self.ended = True
-        for group in list(self.running.values()):
-            group.end()
+        groups, deadline = list(self.running.values()), time.monotonic() + PATIENCE
+        for group in groups:
+            group.ask()
+        for group in groups:
+            group.end(max(0.0, deadline - time.monotonic()))

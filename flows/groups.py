@@ -16,6 +16,8 @@ from pathlib import Path
 
 PATIENCE = 10.0
 """Seconds between asking a group to end (SIGTERM) and ending it (SIGKILL)."""
+KEPT: set[int] = set()
+"""File descriptors that stay open for as long as a group lives: locks on what it writes to."""
 
 
 class Group:
@@ -33,7 +35,7 @@ class Group:
                 text=True,
                 errors="replace",
                 start_new_session=True,
-                pass_fds=[ours],
+                pass_fds=[ours, *KEPT],
             )
         except BaseException:
             os.close(theirs)
@@ -44,8 +46,12 @@ class Group:
         self.closing = threading.Lock()
 
     def follow(self, line: Callable[[str], None]) -> int:
-        """Hand over what the command prints, line by line; its exit code (minus the signal that ended it)."""
+        """Hand over what the command prints, line by line; its exit code (minus the signal that ended it).
+
+        What the command leaves behind is ended: it would keep the pipe open.
+        """
         assert self.process.stdout is not None
+        threading.Thread(target=self._end_with_leader, daemon=True).start()
         with self.process.stdout:
             for text in self.process.stdout:
                 line(text.rstrip())
@@ -53,12 +59,20 @@ class Group:
         self.close()
         return code
 
-    def end(self) -> None:
-        """End the group: politely first, so that stages save their state."""
+    def ask(self) -> None:
+        """Ask the group to end, so that stages save their state."""
         self._signal(signal.SIGTERM)
+
+    def end(self, patience: float = PATIENCE) -> None:
+        """End the group: politely first."""
+        self.ask()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(PATIENCE)
+            self.process.wait(patience)
         self.close()
+
+    def _end_with_leader(self) -> None:
+        self.process.wait()
+        self._signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Whatever is left of the group goes."""

@@ -8,7 +8,7 @@ stale, writes dvc.lock, and keeps the outs: a plain `dvc repro` gives the same.
 import os
 import queue
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import command, machine, pools
@@ -26,6 +26,7 @@ from flows.graph import (
     POOLS,
     Reasons,
     Stage,
+    alone,
     lock_entries,
     read_graph,
     read_reasons,
@@ -61,17 +62,24 @@ def pipeline(targets: list[str], limits: dict[str, int], root: Path, where: str 
     StageFailed after the stages that were running have ended; what they wrote is kept, and dvc.lock is in the
     order of a plain `dvc repro`.
     """
+    if where == "pools":
+        return bring_up_to_date(targets, limits, root, pools.Pools(root), partial(pools.reasons, root))
+    with alone(root, lambda: get_run_logger().info("another flow runs stages here; waiting for its end")):
+        return bring_up_to_date(targets, limits, root, Local(root), lambda graph: read_reasons(root))
+
+
+def bring_up_to_date(
+    targets: Sequence[str],
+    limits: Mapping[str, int],
+    root: Path,
+    runner: Runner,
+    find_reasons: Callable[[Mapping[str, Stage]], Reasons],
+) -> list[str]:
     whole = read_graph(root)
     graph, before = with_ancestors(whole, targets), list(lock_entries(root))
-    runner: Runner
-    if where == "local":
-        runner, reasons = Local(root), read_reasons(root)
-    else:
-        runner, reasons = pools.Pools(root), pools.reasons(root, graph)
     try:
-        asked, failures = run_all(graph, limits, reasons, runner)
+        asked, failures = run_all(graph, limits, find_reasons(graph), runner)
     finally:
-        runner.end()
         sort_lock(root, before, list(whole))
     if failures:
         raise StageFailed("; ".join(failures))
@@ -81,7 +89,26 @@ def pipeline(targets: list[str], limits: dict[str, int], root: Path, where: str 
 def run_all(
     graph: Mapping[str, Stage], limits: Mapping[str, int], reasons: Reasons, runner: Runner
 ) -> tuple[list[str], list[str]]:
-    """Run what is stale as soon as it is ready; the stages asked for, and what went wrong."""
+    """Run what is stale as soon as it is ready; the stages asked for, and what went wrong.
+
+    When it is left, however it is, nothing of it runs any more.
+    """
+    futures: list[PrefectFuture[Any]] = []
+    try:
+        return run_ready(graph, limits, reasons, runner, futures)
+    finally:
+        runner.end()
+        wait(futures)
+
+
+def run_ready(
+    graph: Mapping[str, Stage],
+    limits: Mapping[str, int],
+    reasons: Reasons,
+    runner: Runner,
+    futures: list[PrefectFuture[Any]],
+) -> tuple[list[str], list[str]]:
+    """`run_all`; every task that is started is added to `futures`."""
     logger, schedule, ended = get_run_logger(), Schedule(graph, limits), Ended()
     asked: list[str] = []
     failures: list[str] = []
@@ -96,7 +123,7 @@ def run_all(
                     schedule.finish(name, True)
                     continue
                 asked.append(name)
-                future = run_stage.submit(stage, reason, runner)
+                futures.append(future := run_stage.submit(stage, reason, runner))
                 future.add_done_callback(partial(announce, ended, name))
         if not schedule.running:
             return asked, failures
@@ -131,13 +158,13 @@ def upstream(needs: frozenset[str], asked: Sequence[str]) -> str:
 
 
 @flow(name="pipeline", validate_parameters=True)
-def driver(stages: list[str] = [], params: dict[str, Any] = {}, cpu: int = 64, gpu: int = 64) -> None:  # noqa: B006 - Prefect shows these defaults
+def driver(stages: list[str] = [], cpu: int = 64, gpu: int = 64) -> None:  # noqa: B006 - Prefect shows these defaults
     """The deployment `driver`: the pipeline on the pools, from the clone of the machine that runs it.
 
-    `params` are set in params.yaml as by -S; `cpu` and `gpu` limit how many stages of a pool run at once.
+    `cpu` and `gpu` limit how many stages of a pool run at once. Other parameters than those in the clone's
+    params.yaml are what the deployment of sweeps is for: its experiments leave the clone as it is.
     """
     root = machine.HOME
-    set_params(root, [f"{name}={value}" for name, value in params.items()])
     check_pools(root)
     pipeline(stages, command.check_limits({"cpu": cpu, "gpu": gpu}), root, "pools")
 
@@ -159,11 +186,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     def check() -> None:
         command.limits(parsed)
-        if parsed.params:
-            set_params(root, parsed.params)
-        with_ancestors(read_graph(root), parsed.stages)
-        if parsed.pools:
-            check_pools(root)
+        before = (root / "params.yaml").read_bytes() if parsed.params else b""
+        try:
+            if parsed.params:
+                set_params(root, parsed.params)
+            with_ancestors(read_graph(root), parsed.stages)
+            if parsed.pools:
+                check_pools(root)
+        except ValueError:
+            if parsed.params:
+                (root / "params.yaml").write_bytes(before)
+            raise
 
     return command.carry_out(check, lambda: pipeline(parsed.stages, command.limits(parsed), root, where))
 

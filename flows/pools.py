@@ -18,14 +18,12 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
     FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling, Crashed
+from prefect.states import Cancelled, Cancelling, Crashed
 
 from flows import artifacts
 from flows.commands import StageFailed
@@ -39,12 +37,11 @@ LOOKS_A_SECOND = 25
 FOLLOWED: set[UUID] = set()
 """The runs that this process follows."""
 LOST_SECONDS = float(os.environ.get("FLOWS_LOST_SECONDS", "120"))
-"""After so long without a sign of life from a run, its machine counts as lost."""
+"""After so long without a sign of life from a run that a machine has taken, the machine counts as lost."""
 WAIT_SECONDS = 60.0
 """After so long without a worker that takes a run, the log says so."""
 ATTEMPTS = 3
 """Machines that may be lost before the stage fails."""
-ALIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 SEEN = Path(".dvc", "tmp", "flows-seen.json")
 """By stage, the digest of its entry and of those it needs when it was last brought up to date."""
 
@@ -106,7 +103,7 @@ class Pools:
         }
         tag = f"work-{hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]}"
         with get_client(sync_client=True) as client:
-            run = under_way(client, tag) or start(stage, given | {"reason": reason}, tag)
+            run = ask(client, stage, given | {"reason": reason}, tag)
             FOLLOWED.add(run.id)
             try:
                 run = self.follow(client, run, stage)
@@ -120,6 +117,7 @@ class Pools:
     def follow(self, client: SyncPrefectClient, run: FlowRun, stage: Stage) -> FlowRun:
         """Wait for the run's end. Raises MachineLost; ends the run where the pipeline is ending."""
         logger, since, warned, cancelled = get_run_logger(), time.monotonic(), False, False
+        sign, seen = sign_of_life(client, run, stage), since
         while not (run.state and run.state.is_final()):
             look = max(LOOK_SECONDS, len(FOLLOWED) / LOOKS_A_SECOND)
             if self.ending.wait(look) and not cancelled:
@@ -131,19 +129,23 @@ class Pools:
                     raise StageFailed(f"{stage.name}: its worker does not answer; the run is left to it")
             run = client.read_flow_run(run.id)
             assert run.state
-            waited = time.monotonic() - since
-            if run.state.type in (StateType.SCHEDULED, StateType.PENDING):
-                if waited > WAIT_SECONDS and not warned:
+            now = time.monotonic()
+            if (last := sign_of_life(client, run, stage)) != sign:
+                sign, seen = last, now
+            if run.state.is_scheduled():
+                if now - since > WAIT_SECONDS and not warned:
                     logger.warning(
                         "%s waits for a worker; on a machine: prefect worker start --pool %s",
                         stage.name,
                         stage.pool,
                     )
                     warned = True
-            elif run.state.is_running() and (age := silence(client, run, stage)) > LOST_SECONDS:
-                message = f"no sign of life for {age:.0f} s from the machine of {stage.name}"
-                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-                raise MachineLost(message)
+            elif not run.state.is_final() and now - seen > LOST_SECONDS:
+                message = f"no sign of life for {now - seen:.0f} s from the machine of {stage.name}"
+                if not run.state.is_cancelling():
+                    client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+                    raise MachineLost(message)
+                client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
         return run
 
 
@@ -163,31 +165,36 @@ def git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
-def start(stage: Stage, given: Mapping[str, Any], tag: str) -> FlowRun:
-    """Ask for a run. Raises StageFailed where the pool has no deployment."""
+def ask(client: SyncPrefectClient, stage: Stage, given: Mapping[str, Any], tag: str) -> FlowRun:
+    """A run of this work: one that an earlier or another driver has asked for, or a new one.
+
+    Two drivers that ask at the same time get the same. Raises StageFailed where the pool has no deployment.
+    """
+    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    known = client.read_flow_runs(flow_run_filter=tagged)
+    if alive := [run for run in known if run.state and not run.state.is_final()]:
+        return alive[0]
     name = f"stage/{stage.pool}"
     try:
-        return run_deployment(name, parameters=dict(given), timeout=0, flow_run_name=stage.name, tags=[tag])  # type: ignore[return-value]
+        return run_deployment(  # type: ignore[return-value]
+            name,
+            parameters=dict(given),
+            timeout=0,
+            flow_run_name=stage.name,
+            tags=[tag],
+            idempotency_key=f"{tag}-{len(known)}",
+        )
     except ObjectNotFound:
         raise StageFailed(f"the server has no deployment {name}; run: prefect deploy --all") from None
 
 
-def under_way(client: SyncPrefectClient, tag: str) -> FlowRun | None:
-    """A run of the very same work that an earlier or another driver has asked for."""
-    alive = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(ALIVE)))
-    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=alive)
-    return next(iter(client.read_flow_runs(flow_run_filter=wanted)), None)
+def sign_of_life(client: SyncPrefectClient, run: FlowRun, stage: Stage) -> tuple[object, ...]:
+    """What changes for as long as a machine works on the run: its state, then its progress.
 
-
-def silence(client: SyncPrefectClient, run: FlowRun, stage: Stage) -> float:
-    """Seconds since the run's last sign of life: its start, or its progress."""
-    last = run.start_time
-    for artifact in client.read_artifacts(artifact_filter=of_run(run, artifacts.key(stage, "progress"))):
-        if artifact.updated and (last is None or artifact.updated > last):
-            last = artifact.updated
-    if last is None:
-        return 0.0
-    return time.time() - last.timestamp()
+    Whether it changes is seen by this machine's clock alone; others' may differ.
+    """
+    progress = client.read_artifacts(artifact_filter=of_run(run, artifacts.key(stage, "progress")))
+    return run.state and run.state.type, *(artifact.updated for artifact in progress)
 
 
 def entry_of(client: SyncPrefectClient, run: FlowRun, stage: Stage) -> Any:

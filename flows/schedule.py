@@ -38,10 +38,5 @@ class Schedule:
         self.running.remove(name)
         (self.finished if succeeded else self.failed).add(name)
 
-    @property
-    def skipped(self) -> list[str]:
-        """What was never started."""
-        return [name for name in self.graph if name not in self.running | self.finished | self.failed]
-
     def _busy(self, pool: str) -> int:
         return sum(self.graph[name].pool == pool for name in self.running)

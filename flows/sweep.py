@@ -29,6 +29,7 @@ from flows.graph import (
     grid,
     lock_entries,
     read_graph,
+    save_experiment,
     set_params,
     sort_lock,
     with_ancestors,
@@ -154,10 +155,7 @@ def sweep(
         runner = Sweep(work, runners, where == "local")
         before = list(lock_entries(root))
         reasons: Reasons = {node: ["DVC looks whether it has been done"] for node in graph}
-        try:
-            _, failures = run_all(graph, limits, reasons, runner)
-        finally:
-            runner.end()
+        _, failures = run_all(graph, limits, reasons, runner)
         if failures:
             raise StageFailed("; ".join(failures))
         for point in made:
@@ -170,13 +168,15 @@ def save(point: Point, where: str) -> None:
     """Make the point's working tree an experiment. Raises StageFailed."""
     outs = [out for stage in point.graph.values() for out in stage.outs]
     metrics = [out for out in outs if Path(out).name in artifacts.METRICS]
-    steps = [["exp", "save", "--force", "--name", point.name]]
-    if where == "pools" and metrics:
-        steps.insert(0, ["pull", *metrics])  # what `dvc exp show` reads
-    for step in steps:
-        done = subprocess.run([*DVC, *step], cwd=point.root, capture_output=True, text=True)
+    if where == "pools" and metrics:  # what `dvc exp show` reads
+        pull = [*DVC, "pull", *metrics]
+        done = subprocess.run(pull, cwd=point.root, capture_output=True, text=True)
         if done.returncode:
-            raise StageFailed(f"dvc {' '.join(step)} failed in {point.name}: {done.stderr.strip()}")
+            raise StageFailed(f"dvc pull failed in {point.name}: {done.stderr.strip()}")
+    try:
+        save_experiment(point.root, point.name)
+    except ValueError as error:
+        raise StageFailed(str(error)) from error
 
 
 @flow(name="sweep", validate_parameters=True)

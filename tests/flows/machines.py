@@ -111,7 +111,7 @@ class Pools:
     ) -> None:
         self.toy = Toy(folder / "toy", needs, pools)
         self.endpoint = endpoint
-        self.toy.server = {"PREFECT_API_URL": api, "FLOWS_LOST_SECONDS": "15", **SECRETS}
+        self.toy.server = {"PREFECT_API_URL": api, "FLOWS_LOST_SECONDS": "30", **SECRETS}
         self.toy.carry_flows()
         self.machines = make_machines(self.toy, endpoint)
 

@@ -61,6 +61,11 @@ def test_every_point_is_an_experiment_and_what_they_share_runs_once(toy: Toy) ->
     assert (toy.folder / "d.out").read_text() == "d 6 b 3 a 1 c 1 a 1"
 
 
+def test_a_sweep_of_some_stages_alone(toy: Toy) -> None:
+    toy.flow("-S", "b=2,3", "b", module="flows.sweep")
+    assert ran(toy) == {"a": 1, "b": 2} and sorted(experiments(toy)) == ["b-2", "b-3"]
+
+
 def test_an_interrupted_sweep_goes_on(toy: Toy) -> None:
     process = toy.start("-S", "d=wait,4", module="flows.sweep")
     deadline = time.monotonic() + 120

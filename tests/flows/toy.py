@@ -17,17 +17,22 @@ from tests.clone import IDENTITY
 ROOT = Path(__file__).parents[2]
 
 STAGE = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 name, *needs = sys.argv[1:]
 told = YAML(typ="safe").load(Path("params.yaml"))[name]
 if told == "fail":
     sys.exit(f"{name} cannot")
+ran = os.environ.get("TOY_RAN", "ran.txt")
 if told in ("wait", "pause"):
+    def save(*_):
+        Path(ran + ".saved").write_text(name)
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, save)
     Path(f"{name}.started").touch()
     time.sleep(300 if told == "wait" else 10)
-with open(os.environ.get("TOY_RAN", "ran.txt"), "a") as file:
+with open(ran, "a") as file:
     file.write(name + "\\n")
 text = " ".join([name, str(told), *(Path(f"{need}.out").read_text() for need in needs)])
 Path(f"{name}.out").write_text(text)
@@ -59,7 +64,7 @@ class Toy:
         with open(folder / "dvc.yaml", "w") as file:
             YAML().dump({"stages": stages}, file)
         self.set(dict.fromkeys(needs, 1))
-        (folder / ".gitignore").write_text("*.out\n/*.json\n*.started\nran.txt\n__pycache__/\n")
+        (folder / ".gitignore").write_text("*.out\n/*.json\n*.started\nran.txt*\n__pycache__/\n")
         for command in (("git", "init", "--quiet"), ("dvc", "init", "--quiet")):
             self.run(*command)
         self.run("dvc", "config", "core.analytics", "false")
