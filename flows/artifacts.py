@@ -1,6 +1,7 @@
 """What a stage run shows in Prefect's UI: why it ran, how far it is, and what came of it."""
 
 import base64
+import contextvars
 import json
 import threading
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ def progress(stage: Stage) -> Iterator[Progress]:
             with dispensable():
                 update_progress_artifact(artifact, told.percent)
 
-    beating = threading.Thread(target=beat, daemon=True)
+    context = contextvars.copy_context()  # or the thread would not know which server
+    beating = threading.Thread(target=context.run, args=(beat,), daemon=True)
     beating.start()
     try:
         yield told

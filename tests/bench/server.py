@@ -5,6 +5,7 @@ own client sends them. The server is started for the occasion, with SQLite or wi
 PREFECT_API_DATABASE_CONNECTION_URL names; its time is all that the machine spends but for the client's own.
 """
 
+import contextvars
 import os
 import tempfile
 import threading
@@ -63,7 +64,10 @@ def measure(request: Request, clients: int) -> str:
                 request(client)
                 counts[place] += 1
 
-    threads = [threading.Thread(target=send, args=(place,)) for place in range(clients)]
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(send, place))
+        for place in range(clients)
+    ]
     start, ours, all_of_it = time.perf_counter(), time.process_time(), busy()
     for thread in threads:
         thread.start()

@@ -58,6 +58,13 @@ def test_the_pages_of_the_ui_find_the_server(api: str) -> None:
         assert json.load(answer)["api_url"] == "/api"
 
 
+def test_progress_goes_to_the_server_of_the_flow(alone: Toy) -> None:
+    """A thread of its own tells it; without the flow's context, Prefect would start another server for it."""
+    alone.set({"a": "pause", "b": 1, "c": 1, "d": 1})
+    text = alone.flow("a")
+    assert "temporary server" not in text and "did not take" not in text
+
+
 def test_only_what_depends_on_a_change_runs(toy: Toy) -> None:
     toy.run("dvc", "repro")
     text = toy.flow("-S", "b=2")

@@ -31,7 +31,7 @@ if told in ("wait", "pause"):
         sys.exit(1)
     signal.signal(signal.SIGTERM, save)
     Path(f"{name}.started").touch()
-    time.sleep(300 if told == "wait" else 10)
+    time.sleep(300 if told == "wait" else 12)
 with open(ran, "a") as file:
     file.write(name + "\\n")
 text = " ".join([name, str(told), *(Path(f"{need}.out").read_text() for need in needs)])
