@@ -36,6 +36,8 @@ LOOKS_A_SECOND = 25
 """At all runs that this process follows: a server with SQLite answers a few hundred requests a second."""
 FOLLOWED: set[UUID] = set()
 """The runs that this process follows."""
+QUEUE = os.environ.get("FLOWS_QUEUE")
+"""The queue of each pool in which this driver's runs wait (default: the pool's own)."""
 LOST_SECONDS = float(os.environ.get("FLOWS_LOST_SECONDS", "120"))
 """After so long without a sign of life from a run that a machine has taken, the machine counts as lost."""
 WAIT_SECONDS = 60.0
@@ -183,6 +185,7 @@ def ask(client: SyncPrefectClient, stage: Stage, given: Mapping[str, Any], tag: 
             flow_run_name=stage.name,
             tags=[tag],
             idempotency_key=f"{tag}-{len(known)}",
+            work_queue_name=QUEUE,
         )
     except ObjectNotFound:
         raise StageFailed(f"the server has no deployment {name}; run: prefect deploy --all") from None

@@ -5,10 +5,16 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import State
 from ruamel.yaml import YAML
 
 from flows.checkout import check_params, checkout
@@ -93,19 +99,24 @@ def idle(machine: Machine) -> bool:
     return len(machine.family()) == 1
 
 
-def state_of(pools: Pools, stage: str, to: str) -> None:
-    """Set the state of a stage's run, as the UI does."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.states import State
-
+@contextmanager
+def client_of(pools: Pools) -> Iterator[SyncPrefectClient]:
     address = pools.toy.server["PREFECT_API_URL"]
     with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=[stage]))
-        runs = [run for run in client.read_flow_runs(flow_run_filter=named) if run.state.is_running()]
-        assert len(runs) == 1
-        client.set_flow_run_state(runs[0].id, State(type=to))
+        yield client
+
+
+def runs_named(pools: Pools, *names: str) -> list[FlowRun]:
+    with client_of(pools) as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=list(names)))
+        return client.read_flow_runs(flow_run_filter=named)
+
+
+def state_of(pools: Pools, stage: str, to: str) -> None:
+    """Set the state of a stage's run, as the UI does."""
+    (run,) = [run for run in runs_named(pools, stage) if run.state and run.state.is_running()]
+    with client_of(pools) as client:
+        client.set_flow_run_state(run.id, State(type=to))
 
 
 @pytest.mark.heavy
@@ -249,7 +260,10 @@ def test_a_remote_that_goes_down_during_a_run_is_told_at_the_push(pools: Pools) 
 @pytest.mark.heavy
 def test_the_driver_runs_as_a_deployment_and_nightly(pools: Pools, tmp_path: Path) -> None:
     toy = pools.toy
-    driver = Machine("driver", toy.folder, tmp_path / "machine-driver", toy.environment)
+    for pool in pools.machines:
+        toy.run("prefect", "work-queue", "create", "nightly", "--pool", pool)
+    environment = toy.environment | {"FLOWS_QUEUE": "nightly"}
+    driver = Machine("driver", toy.folder, tmp_path / "machine-driver", environment)
     driver.start()
     ask = ("prefect", "deployment", "run", "--watch")
     try:
@@ -264,6 +278,7 @@ def test_the_driver_runs_as_a_deployment_and_nightly(pools: Pools, tmp_path: Pat
     shown = subprocess.check_output(["dvc", "exp", "list", "--name-only"], cwd=driver.folder, text=True)
     assert sorted(shown.split()) == ["b-1", "b-2"]
     toy.run("prefect", "deployment", "schedule", "create", "pipeline/driver", "--cron", "0 2 * * *")
+    assert sum(run.work_queue_name == "nightly" for run in runs_named(pools, *DIAMOND)) == 4 + 6
     assert "0 2 * * *" in toy.run("prefect", "deployment", "schedule", "ls", "pipeline/driver")
 
 
