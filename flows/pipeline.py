@@ -193,6 +193,8 @@ def main(arguments: list[str] | None = None) -> int:
             with_ancestors(read_graph(root), parsed.stages)
             if parsed.pools:
                 check_pools(root)
+            else:
+                command.share_cores(command.limits(parsed))
         except ValueError:
             if parsed.params:
                 (root / "params.yaml").write_bytes(before)

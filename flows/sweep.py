@@ -203,6 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
         pools.committed(root)
         if parsed.pools:
             check_pools(root)
+        else:
+            command.share_cores(command.limits(parsed))
 
     def run() -> None:
         made = sweep(parsed.params, parsed.stages, command.limits(parsed), root, where)
