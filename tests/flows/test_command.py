@@ -1,0 +1,33 @@
+"""What the command lines of the flows have in common."""
+
+import os
+
+import pytest
+
+from flows.command import check_limits, default_limits, share_cores
+
+
+@pytest.mark.parametrize(("cores", "limits"), [(1, (1, 2)), (2, (1, 2)), (16, (1, 2)), (64, (1, 8))])
+def test_a_machine_runs_few_stages_at_once(cores: int, limits: tuple[int, int]) -> None:
+    assert default_limits(cores) == {"gpu": limits[0], "cpu": limits[1]}
+
+
+@pytest.mark.parametrize(
+    ("cores", "stages", "workers"), [(2, 2, "1"), (2, 1, "2"), (16, 2, "8"), (2, 5, "1")]
+)
+def test_cpu_stages_share_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, stages: int, workers: str
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setenv("WM_WORKERS", "x")  # to be put back after the test
+    del os.environ["WM_WORKERS"]
+    share_cores({"cpu": stages, "gpu": 1})
+    assert os.environ["WM_WORKERS"] == workers
+    share_cores({"cpu": 1, "gpu": 1})
+    assert os.environ["WM_WORKERS"] == workers  # what the user says, stays
+
+
+@pytest.mark.parametrize("limit", [0, 1001])
+def test_limits_out_of_range_are_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match=f"--gpu must be from 1 to 1000, but is {limit}"):
+        check_limits({"cpu": 1, "gpu": limit})
