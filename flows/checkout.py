@@ -35,7 +35,8 @@ def checkout(home: Path, commit: str, params: str, entries: Mapping[str, Any]) -
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"{commit!r} is no commit")
     check_params(params)
-    check_words("dvc.lock", entries)
+    for name, entry in entries.items():
+        check_words(f"dvc.lock: {name}", entry)
     fetch(home, commit)
     with free_place(home / PLACE) as folder:
         remove(home, folder)

@@ -123,7 +123,8 @@ class Pools:
         while not (run.state and run.state.is_final()):
             look = max(LOOK_SECONDS, len(FOLLOWED) / LOOKS_A_SECOND)
             if self.ending.wait(look) and not cancelled:
-                client.set_flow_run_state(run.id, Cancelling(message="the pipeline is ending"))
+                ended = Cancelled if run.state and run.state.is_scheduled() else Cancelling
+                client.set_flow_run_state(run.id, ended(message="the pipeline is ending"))
                 cancelled, since = True, time.monotonic()
             elif cancelled:
                 time.sleep(LOOK_SECONDS)

@@ -17,7 +17,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import State
 from ruamel.yaml import YAML
 
-from flows.checkout import check_params, checkout
+from flows.checkout import check_params, check_words, checkout
+from flows.graph import lock_entries
 from flows.server import server
 from tests.flows.machines import PATIENCE, Machine, Pools, wait_until
 from tests.flows.toy import ROOT, Toy
@@ -152,6 +153,17 @@ def test_an_ended_driver_ends_its_stages(pools: Pools, how: signal.Signals) -> N
     process.send_signal(how)
     ended(process, 130)
     wait_until(lambda: idle(pools.machines["cpu"]))
+
+
+@pytest.mark.heavy
+def test_an_ended_driver_does_not_wait_for_a_worker_that_is_not_there(pools: Pools) -> None:
+    pools.machines["cpu"].end()
+    process = pools.toy.start("--pools")
+    wait_until(lambda: bool(runs_named(pools, "a")) or process.poll() is not None)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, text
+    wait_until(lambda: all(run.state and run.state.is_final() for run in runs_named(pools, "a")))
 
 
 @pytest.mark.heavy
@@ -312,5 +324,9 @@ def test_entries_that_lead_out_of_the_cache_are_refused(tmp_path: Path, digest: 
         pass
 
 
-def test_parameters_of_this_repository_are_allowed() -> None:
+def test_parameters_and_entries_of_this_repository_are_allowed() -> None:
     check_params((ROOT / "params.yaml").read_text())
+    entries = lock_entries(ROOT)
+    assert len(entries) > 20
+    for entry in json.loads(json.dumps(entries)).values():
+        check_words("dvc.lock", entry)

@@ -18,7 +18,7 @@ from tests.s3 import SECRETS, serving
 
 SWEEP = ("-S", "agents.takecover.temperature=0.5,1.0,1.3", "-S", "takecover.vision.latent_size=32,64")
 ONCE = ("rollouts-carracing@0", "rollouts-takecover@0", "vision@carracing", "memory@carracing")
-ONCE_PER_SIZE = ("vision@takecover", "latents@takecover", "memory@takecover", "controller@takecover-010")
+ONCE_PER_SIZE = ("vision@takecover", "latents@takecover", "memory@takecover", "untrained@takecover")
 
 pytestmark = pytest.mark.heavy
 
