@@ -8,12 +8,15 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from types import FrameType
 
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands import StageFailed
+from flows.graph import alone
 from flows.server import ServerFailed, server
 
 INTERRUPTED = 130
@@ -58,9 +61,25 @@ def share_cores(limits: Mapping[str, int]) -> None:
     os.environ.setdefault("WM_WORKERS", str(max(1, (os.cpu_count() or 1) // limits["cpu"])))
 
 
-def carry_out(check: Callable[[], None], run: Callable[[], object]) -> int:
-    """Check, then run with a server: 0 done, 1 a stage failed, 2 something in the input is wrong."""
+def carry_out(check: Callable[[], None], run: Callable[[], object], root: Path | None) -> int:
+    """Check, then run with a server: 0 done, 1 a stage failed, 2 something in the input is wrong.
+
+    Where a `root` is given, no other flow does so there meanwhile.
+    """
     signal.signal(signal.SIGTERM, stop)
+    try:
+        with alone(root, waiting) if root else nullcontext():
+            return carry_out_now(check, run)
+    except KeyboardInterrupt:
+        return complain("interrupted; the same command goes on where it was", INTERRUPTED)
+
+
+def waiting() -> None:
+    print("flows: another flow runs stages here; waiting for its end", file=sys.stderr, flush=True)
+
+
+def carry_out_now(check: Callable[[], None], run: Callable[[], object]) -> int:
+    """`carry_out`, with nobody else at it."""
     try:
         check()
         with server() as url, temporary_settings({PREFECT_API_URL: url}):
@@ -73,8 +92,6 @@ def carry_out(check: Callable[[], None], run: Callable[[], object]) -> int:
         return complain(error, 2)
     except (StageFailed, ServerFailed) as error:
         return complain(error, 1)
-    except KeyboardInterrupt:
-        return complain("interrupted; the same command goes on where it was", INTERRUPTED)
     return 0
 
 

@@ -19,6 +19,9 @@ from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+from ruamel.yaml import YAML
+
+from flows.groups import KEPT
 
 POOLS = ("cpu", "gpu")
 
@@ -142,18 +145,50 @@ def read_reasons(root: Path) -> Reasons:
 
 def set_params(root: Path, assignments: Sequence[str]) -> None:
     """Change params.yaml as `dvc exp run -S` does: `key=value` each. Raises ValueError."""
+    path = root / "params.yaml"
     try:
-        apply_overrides(root / "params.yaml", list(assignments))
+        apply_overrides(path, list(assignments))
     except DvcException as error:
-        raise ValueError(f"-S {' '.join(assignments)}: {error}") from error
+        hint = nearest(assignments, YAML(typ="safe").load(path))
+        raise ValueError(f"-S {' '.join(assignments)}: {hint}{error}") from error
+
+
+def nearest(assignments: Sequence[str], values: Any) -> str:
+    """`did you mean KEY? ` for the first assignment whose key is not in `values` but resembles one."""
+    known, waiting = set(), [("", values)]
+    while waiting:
+        prefix, value = waiting.pop()
+        if isinstance(value, Mapping):
+            known |= {f"{prefix}{key}" for key in value}
+            waiting += [(f"{prefix}{key}.", inner) for key, inner in value.items()]
+    for key in (assignment.partition("=")[0] for assignment in assignments):
+        if key not in known and (near := difflib.get_close_matches(key, known, n=1)):
+            return f"did you mean {near[0]}? "
+    return ""
+
+
+def check_settings(root: Path, folder: Path) -> None:
+    """Raise ValueError where `wm check`, the wm at `root`, does not like the params.yaml in `folder`."""
+    if not (root / "wm").is_dir():
+        return
+    path = f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "wm", "check"]
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("wm: "))
 
 
 @contextlib.contextmanager
 def alone(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Be the only one in the repository who runs stages; `waiting` is called where another must end first.
 
-    DVC would refuse: of two `dvc repro` that touch the same files, one fails at once.
+    DVC would refuse: of two `dvc repro` that touch the same files, one fails at once. And while a stage runs,
+    nobody is to set its parameters.
     """
+    if not (root / ".dvc").is_dir():  # which will be told
+        yield
+        return
     folder = root / ".dvc" / "tmp"
     folder.mkdir(exist_ok=True)
     with open(folder / "flows.lock", "w") as lock:
@@ -162,7 +197,11 @@ def alone(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
         except BlockingIOError:
             waiting()
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        KEPT.add(lock.fileno())
+        try:
+            yield
+        finally:
+            KEPT.discard(lock.fileno())
 
 
 @contextlib.contextmanager

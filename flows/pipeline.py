@@ -8,7 +8,7 @@ stale, writes dvc.lock, and keeps the outs: a plain `dvc repro` gives the same.
 import os
 import queue
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from flows.graph import (
     POOLS,
     Reasons,
     Stage,
-    alone,
+    check_settings,
     lock_entries,
     read_graph,
     read_reasons,
@@ -62,23 +62,15 @@ def pipeline(targets: list[str], limits: dict[str, int], root: Path, where: str 
     StageFailed after the stages that were running have ended; what they wrote is kept, and dvc.lock is in the
     order of a plain `dvc repro`.
     """
-    if where == "pools":
-        return bring_up_to_date(targets, limits, root, pools.Pools(root), partial(pools.reasons, root))
-    with alone(root, lambda: get_run_logger().info("another flow runs stages here; waiting for its end")):
-        return bring_up_to_date(targets, limits, root, Local(root), lambda graph: read_reasons(root))
-
-
-def bring_up_to_date(
-    targets: Sequence[str],
-    limits: Mapping[str, int],
-    root: Path,
-    runner: Runner,
-    find_reasons: Callable[[Mapping[str, Stage]], Reasons],
-) -> list[str]:
     whole = read_graph(root)
     graph, before = with_ancestors(whole, targets), list(lock_entries(root))
+    runner: Runner
+    if where == "local":
+        runner, reasons = Local(root), read_reasons(root)
+    else:
+        runner, reasons = pools.Pools(root), pools.reasons(root, graph)
     try:
-        asked, failures = run_all(graph, limits, find_reasons(graph), runner)
+        asked, failures = run_all(graph, limits, reasons, runner)
     finally:
         sort_lock(root, before, list(whole))
     if failures:
@@ -165,6 +157,7 @@ def driver(stages: list[str] = [], cpu: int = 64, gpu: int = 64) -> None:  # noq
     params.yaml are what the deployment of sweeps is for: its experiments leave the clone as it is.
     """
     root = machine.HOME
+    check_settings(root, root)
     check_pools(root)
     pipeline(stages, command.check_limits({"cpu": cpu, "gpu": gpu}), root, "pools")
 
@@ -180,7 +173,15 @@ def check_pools(root: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the flow; `command.carry_out` says what comes back."""
     parser = command.parser("pipeline", __doc__.split("\n")[0])
-    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", dest="params")
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="params",
+        help="set a value in params.yaml, where it stays",
+    )
     parsed = parser.parse_args(arguments)
     root, where = Path.cwd(), "pools" if parsed.pools else "local"
 
@@ -190,6 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             if parsed.params:
                 set_params(root, parsed.params)
+            check_settings(root, root)
             with_ancestors(read_graph(root), parsed.stages)
             if parsed.pools:
                 check_pools(root)
@@ -200,7 +202,10 @@ def main(arguments: list[str] | None = None) -> int:
                 (root / "params.yaml").write_bytes(before)
             raise
 
-    return command.carry_out(check, lambda: pipeline(parsed.stages, command.limits(parsed), root, where))
+    def run() -> None:
+        pipeline(parsed.stages, command.limits(parsed), root, where)
+
+    return command.carry_out(check, run, None if parsed.pools else root)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ PATIENCE = 120.0
 
 
 class ServerFailed(RuntimeError):  # noqa: N818 - it says what happened
-    """The server did not start; the message has its last lines."""
+    """There is no server; the message says why."""
 
 
 @contextmanager
@@ -31,6 +31,7 @@ def server() -> Iterator[str]:
     Its database is Prefect's own (PREFECT_HOME), so `prefect server start` shows the runs later.
     """
     if url := os.environ.get("PREFECT_API_URL"):
+        check_answer(url)
         yield url
         return
     port = free_port()
@@ -47,6 +48,18 @@ def server() -> Iterator[str]:
         os.environ.pop("PREFECT_API_URL", None)
         group.end()
         reader.join()
+
+
+def check_answer(url: str) -> None:
+    """Raise ServerFailed where nothing answers at the API's address."""
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=PATIENCE / 4):
+            return
+    except urllib.error.HTTPError:
+        return  # an answer, be it that we are to say who we are
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise ServerFailed(f"no Prefect server answers at PREFECT_API_URL, {url}: {reason}") from error
 
 
 def await_health(url: str, group: Group, last: deque[str]) -> None:

@@ -26,6 +26,7 @@ from flows.graph import (
     Reasons,
     Stage,
     changing_lock,
+    check_settings,
     grid,
     lock_entries,
     read_graph,
@@ -183,6 +184,7 @@ def save(point: Point, where: str) -> None:
 def driver(assignments: list[str], stages: list[str] = [], cpu: int = 64, gpu: int = 64) -> None:  # noqa: B006 - Prefect shows these defaults
     """The deployment `sweep`: experiments on the pools, in the clone of the machine that runs it."""
     root = machine.HOME
+    check_grid(root, grid(assignments))
     check_pools(root)
     sweep(assignments, stages, command.check_limits({"cpu": cpu, "gpu": gpu}), root, "pools")
 
@@ -191,7 +193,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the sweep; `command.carry_out` says what comes back."""
     parser = command.parser("sweep", __doc__.split("\n")[0])
     parser.add_argument(
-        "-S", "--set-param", action="append", required=True, metavar="KEY=VALUE[,VALUE ...]", dest="params"
+        "-S",
+        "--set-param",
+        action="append",
+        required=True,
+        metavar="KEY=VALUE[,VALUE ...]",
+        dest="params",
+        help="values of a key of params.yaml; several keys make a grid",
     )
     parsed = parser.parse_args(arguments)
     root, where = Path.cwd(), "pools" if parsed.pools else "local"
@@ -210,11 +218,11 @@ def main(arguments: list[str] | None = None) -> int:
         made = sweep(parsed.params, parsed.stages, command.limits(parsed), root, where)
         print(f"flows: {len(made)} experiments; dvc exp show --only-changed lists them", file=sys.stderr)
 
-    return command.carry_out(check, run)
+    return command.carry_out(check, run, None)
 
 
 def check_grid(root: Path, chosen: Sequence[Sequence[str]]) -> None:
-    """Raise ValueError where two points would be one experiment, or params.yaml has no such key."""
+    """Raise ValueError where two points would be one experiment, or a key or a value is wrong."""
     names = [point_name(assignments) for assignments in chosen]
     for name in names:
         if names.count(name) > 1:
@@ -223,6 +231,10 @@ def check_grid(root: Path, chosen: Sequence[Sequence[str]]) -> None:
         for assignments in chosen:
             shutil.copy(root / "params.yaml", folder)
             set_params(Path(folder), assignments)
+            try:
+                check_settings(root, Path(folder))
+            except ValueError as error:
+                raise ValueError(f"{point_name(assignments)}: {error}") from error
 
 
 if __name__ == "__main__":

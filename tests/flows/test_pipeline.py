@@ -134,6 +134,38 @@ def test_bad_input_is_one_line(toy: Toy, arguments: list[str], complaint: str) -
     assert not toy.ran
 
 
+def test_a_server_that_is_not_there_is_one_line(alone: Toy) -> None:
+    alone.server = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    text = alone.flow(expect=1)
+    assert text.startswith("flows: no Prefect server answers at PREFECT_API_URL, http://127.0.0.1:9/api")
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "value", "complaint"),
+    [
+        (
+            "flows.pipeline",
+            "temperature=-5",
+            "flows: params.yaml: agents.takecover.temperature must",
+        ),
+        (
+            "flows.sweep",
+            "temperature=1.3,-5",
+            "flows: temperature--5: params.yaml: agents.takecover",
+        ),
+        ("flows.sweep", "temprature=1.3,2", "did you mean agents.takecover.temperature?"),
+    ],
+)
+def test_a_value_that_wm_refuses_is_one_line_and_undone(
+    tmp_path: Path, module: str, value: str, complaint: str
+) -> None:
+    clone = Clone.of_working_tree(tmp_path / "clone")
+    text = clone.run("python", "-m", module, "-S", f"agents.takecover.{value}", expect=2)
+    assert complaint in text and text.count("\n") == 1
+    assert clone.run("git", "status", "--porcelain", "params.yaml") == ""
+
+
 @pytest.mark.pipeline
 def test_the_whole_pipeline_gives_the_lock_of_dvc_repro(smoke: Clone, tmp_path: Path, api: str) -> None:
     """Computed, not restored: the clone has the lock file, as a fresh one has, but no cache."""
