@@ -5,10 +5,12 @@ import os
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect reads it
 
 import argparse
+import fcntl
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -16,7 +18,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands import StageFailed
-from flows.graph import alone
+from flows.groups import KEPT
 from flows.server import ServerFailed, server
 
 INTERRUPTED = 130
@@ -59,6 +61,43 @@ def share_cores(limits: Mapping[str, int]) -> None:
     On two cores, two stages with one worker each take less time than with two: workers cost their start.
     """
     os.environ.setdefault("WM_WORKERS", str(max(1, (os.cpu_count() or 1) // limits["cpu"])))
+
+
+def check_settings(root: Path, folder: Path) -> None:
+    """Raise ValueError where `wm check`, the wm at `root`, does not like the params.yaml in `folder`."""
+    if not (root / "wm").is_dir():
+        return
+    path = f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "wm", "check"]
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("wm: "))
+
+
+@contextmanager
+def alone(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be the only one in the repository who runs stages; `waiting` is called where another must end first.
+
+    DVC would refuse: of two `dvc repro` that touch the same files, one fails at once. And while a stage runs,
+    nobody is to set its parameters.
+    """
+    if not (root / ".dvc").is_dir():  # which will be told
+        yield
+        return
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "flows.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        KEPT.add(lock.fileno())
+        try:
+            yield
+        finally:
+            KEPT.discard(lock.fileno())
 
 
 def carry_out(check: Callable[[], None], run: Callable[[], object], root: Path | None) -> int:

@@ -2,13 +2,12 @@
 
 import contextlib
 import difflib
-import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 from ruamel.yaml import YAML
-
-from flows.groups import KEPT
 
 POOLS = ("cpu", "gpu")
 
@@ -165,43 +162,6 @@ def nearest(assignments: Sequence[str], values: Any) -> str:
         if key not in known and (near := difflib.get_close_matches(key, known, n=1)):
             return f"did you mean {near[0]}? "
     return ""
-
-
-def check_settings(root: Path, folder: Path) -> None:
-    """Raise ValueError where `wm check`, the wm at `root`, does not like the params.yaml in `folder`."""
-    if not (root / "wm").is_dir():
-        return
-    path = f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    command = [sys.executable, "-m", "wm", "check"]
-    environment = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("wm: "))
-
-
-@contextlib.contextmanager
-def alone(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the only one in the repository who runs stages; `waiting` is called where another must end first.
-
-    DVC would refuse: of two `dvc repro` that touch the same files, one fails at once. And while a stage runs,
-    nobody is to set its parameters.
-    """
-    if not (root / ".dvc").is_dir():  # which will be told
-        yield
-        return
-    folder = root / ".dvc" / "tmp"
-    folder.mkdir(exist_ok=True)
-    with open(folder / "flows.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        KEPT.add(lock.fileno())
-        try:
-            yield
-        finally:
-            KEPT.discard(lock.fileno())
 
 
 @contextlib.contextmanager

@@ -26,7 +26,6 @@ from flows.graph import (
     POOLS,
     Reasons,
     Stage,
-    check_settings,
     lock_entries,
     read_graph,
     read_reasons,
@@ -157,7 +156,7 @@ def driver(stages: list[str] = [], cpu: int = 64, gpu: int = 64) -> None:  # noq
     params.yaml are what the deployment of sweeps is for: its experiments leave the clone as it is.
     """
     root = machine.HOME
-    check_settings(root, root)
+    command.check_settings(root, root)
     check_pools(root)
     pipeline(stages, command.check_limits({"cpu": cpu, "gpu": gpu}), root, "pools")
 
@@ -191,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             if parsed.params:
                 set_params(root, parsed.params)
-            check_settings(root, root)
+            command.check_settings(root, root)
             with_ancestors(read_graph(root), parsed.stages)
             if parsed.pools:
                 check_pools(root)

@@ -26,7 +26,6 @@ from flows.graph import (
     Reasons,
     Stage,
     changing_lock,
-    check_settings,
     grid,
     lock_entries,
     read_graph,
@@ -232,7 +231,7 @@ def check_grid(root: Path, chosen: Sequence[Sequence[str]]) -> None:
             shutil.copy(root / "params.yaml", folder)
             set_params(Path(folder), assignments)
             try:
-                check_settings(root, Path(folder))
+                command.check_settings(root, Path(folder))
             except ValueError as error:
                 raise ValueError(f"{point_name(assignments)}: {error}") from error
 
