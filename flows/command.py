@@ -76,8 +76,8 @@ def check_settings(root: Path, folder: Path) -> None:
 
 
 @contextmanager
-def alone(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the only one in the repository who runs stages; `waiting` is called where another must end first.
+def alone(root: Path) -> Iterator[None]:
+    """Be the only one in the repository who runs stages; where another does, wait for its end.
 
     DVC would refuse: of two `dvc repro` that touch the same files, one fails at once. And while a stage runs,
     nobody is to set its parameters.
@@ -91,7 +91,7 @@ def alone(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
+            print("flows: another flow runs stages here; waiting for its end", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         KEPT.add(lock.fileno())
         try:
@@ -107,14 +107,10 @@ def carry_out(check: Callable[[], None], run: Callable[[], object], root: Path |
     """
     signal.signal(signal.SIGTERM, stop)
     try:
-        with alone(root, waiting) if root else nullcontext():
+        with alone(root) if root else nullcontext():
             return carry_out_now(check, run)
     except KeyboardInterrupt:
         return complain("interrupted; the same command goes on where it was", INTERRUPTED)
-
-
-def waiting() -> None:
-    print("flows: another flow runs stages here; waiting for its end", file=sys.stderr, flush=True)
 
 
 def carry_out_now(check: Callable[[], None], run: Callable[[], object]) -> int:

@@ -19,21 +19,11 @@ from ruamel.yaml import YAML
 
 from flows.checkout import check_params, check_words, checkout
 from flows.graph import lock_entries
-from flows.server import server
 from tests.flows.machines import PATIENCE, Machine, Pools, wait_until
 from tests.flows.toy import ROOT, Toy
 from tests.s3 import Endpoint, serving
 
 DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with server() as url:
-            yield url
 
 
 @pytest.fixture

@@ -5,13 +5,11 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.graph import read_graph
-from flows.server import server
 from tests.clone import Clone
 from tests.flows.machines import Machine, make_machines
 from tests.s3 import SECRETS, serving
@@ -21,15 +19,6 @@ ONCE = ("rollouts-carracing@0", "rollouts-takecover@0", "vision@carracing", "mem
 ONCE_PER_SIZE = ("vision@takecover", "latents@takecover", "memory@takecover", "untrained@takecover")
 
 pytestmark = pytest.mark.heavy
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with server() as url:
-            yield url
 
 
 def computed(state: Path) -> Counter[str]:

@@ -1,12 +1,10 @@
 """200 trivial stages, 20 wide and 10 deep, through the flows; with `-s` it prints what a stage costs."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.server import server
 from tests.flows.machines import Pools
 from tests.flows.toy import Toy
 from tests.s3 import serving
@@ -20,15 +18,6 @@ NEEDS = {
 POOLS = {name: "gpu" for place, name in enumerate(NEEDS) if place % 5 == 0}
 
 pytestmark = pytest.mark.heavy
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with server() as url:
-            yield url
 
 
 def lengths() -> dict[str, int]:

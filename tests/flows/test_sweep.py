@@ -5,26 +5,15 @@ import io
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.server import server
 from flows.sweep import point_name
 from tests.flows.toy import Toy
 
 DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
 SWEEP = ("-S", "b=2,3", "-S", "d=4,5,6")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with server() as url:
-            yield url
 
 
 @pytest.fixture
