@@ -1,10 +1,12 @@
 """Gymnasium's CarRacing with another picture: physics, rewards and endings are the parent's own."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing
 from PIL import Image
+
+from wm.tasks.carracing.car import QuickCar
 
 ROWS = 84
 """Rows of the 96 x 96 picture that the agent sees; the rest is the dashboard (published code)."""
@@ -36,7 +38,7 @@ class StockCarRacing(CarRacing):
 
 
 class DrawnCarRacing(CarRacing):
-    """The stock environment whose pictures a renderer draws."""
+    """The stock environment whose pictures a renderer draws and whose car is computed sooner."""
 
     def __init__(self, renderer: Renderer) -> None:
         super().__init__()
@@ -47,6 +49,13 @@ class DrawnCarRacing(CarRacing):
         if found:
             self._renderer.new_track(self)
         return found
+
+    def step(self, action: Any) -> Any:
+        """The parent's; `reset` takes the first step, with a new car and no action."""
+        assert self.car is not None
+        if not isinstance(self.car, QuickCar):
+            self.car = QuickCar(self.car)
+        return super().step(action)
 
     def _render(self, mode: str) -> np.ndarray:
         return self._renderer.draw(self)

@@ -94,7 +94,7 @@ class Scene:
         if car is not self._car:
             self._measure(car)
         bodies = [*car.wheels, car.hull]
-        self.poses[:] = [(*body.position, *body.GetWorldVector((1, 0))) for body in bodies]
+        self.poses[:] = [(*body.position.tuple, *body.GetWorldVector((1, 0)).tuple) for body in bodies]
         self.phases[:] = [wheel.phase for wheel in car.wheels]
         angle = -car.hull.angle
         # The opening second zooms in (CarRacing._render).
