@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wm import kernels, mixture
-from wm.devices import DTYPES
+from wm import devices, kernels, mixture
 from wm.memory import GATES, Memory, Prediction, State
 
 
@@ -27,9 +26,9 @@ class Cell:
     """M, a step at a time: the LSTM as one product of matrices, the mixture as another."""
 
     def __init__(self, memory: Memory, precision: str) -> None:
-        """`precision`: float32 or bfloat16, of products; the state is float32."""
+        """`precision`: of products (int8 is V's alone: bfloat16 here); the state is float32."""
         self.memory = memory
-        self.dtype = DTYPES[precision]
+        self.dtype = devices.dtype(precision)
         w_ih, w_hh, b_ih, b_hh = (memory.lstm.get_parameter(f"{name}_l0").detach() for name in GATES)
         self.weight = torch.cat([w_ih, w_hh], 1).t().to(self.dtype).contiguous()
         self.bias = (b_ih + b_hh).to(self.dtype)

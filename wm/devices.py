@@ -21,6 +21,17 @@ def device() -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def dtype(precision: str) -> torch.dtype:
+    """The format of products; int8 is that of V's convolutions alone, what is beside them is bfloat16."""
+    return DTYPES["bfloat16" if precision == "int8" else precision]
+
+
+def multiplies_bytes(where: torch.device) -> bool:
+    """Whether products of bytes are fast and exact there: on processors with VNNI (others saturate)."""
+    able = torch.cpu.get_capabilities()
+    return where.type == "cpu" and bool(able.get("avx512_vnni") or able.get("avx_vnni"))
+
+
 def autocast(where: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
     """Matrix products in `precision` (float32 or bfloat16), sums and losses in float32."""
     if precision == "float32":

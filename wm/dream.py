@@ -58,7 +58,7 @@ class Dream:
         precision: str,
         vision: Vision | None = None,
     ) -> None:
-        """`vision` is needed for `frames` alone. `precision`: float32 or bfloat16, of M's products."""
+        """`vision` is needed for `frames` alone. `precision`: of M's products, as `Cell` takes it."""
         self.task = task
         self.horizon = task.horizon
         self.device = next(memory.parameters()).device

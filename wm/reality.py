@@ -51,7 +51,7 @@ class Reality:
     def __init__(
         self, task: Task, renderer: str, vision: Vision, memory: Memory | None, precision: str
     ) -> None:
-        """`memory` None: h and c are empty, [B, 0]. `precision`: float32 or bfloat16, of V and M."""
+        """`memory` None: h and c are empty, [B, 0]. `precision`: float32, bfloat16 or int8, of V and M."""
         self.task = task
         self.horizon = task.horizon
         self.vision = vision

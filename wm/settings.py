@@ -13,6 +13,7 @@ from wm.errors import BadInput
 from wm.reading import UNBOUNDED, Where, build, check_choice
 
 PRECISIONS = ("float32", "bfloat16")
+ACTING_PRECISIONS = (*PRECISIONS, "int8")
 PLACES = ("reality", "dream")
 FEATURES = ("z", "h", "c")
 COVARIANCES = ("full", "diagonal")
@@ -59,6 +60,13 @@ class VisionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatentsSettings:
+    """What M learns from: every frame seen through V."""
+
+    precision: str = among(*ACTING_PRECISIONS)  # V's
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemorySettings:
     """M, the MDN-RNN (supplement A.2)."""
 
@@ -95,6 +103,7 @@ class TaskSettings:
     renderer: str  # what V, M and C learn from: rollouts and evolution
     rollouts: RolloutsSettings
     vision: VisionSettings
+    latents: LatentsSettings
     memory: MemorySettings
     evaluation: EvaluationSettings
 
@@ -114,7 +123,7 @@ class EvolutionSettings:
     selection_every: int = bounded(1)  # generations
     selection_episodes: int = bounded(1)  # held-out episodes of the CMA mean and of the best candidate
     block: int = bounded(1, 1_000_000)  # episodes played side by side by one worker
-    precision: str = among(*PRECISIONS)  # V's and M's, here and in the evaluation
+    precision: str = among(*ACTING_PRECISIONS)  # V's and M's, here and in the evaluation
     seed: int = bounded(0, 2**31 - 1)
 
 

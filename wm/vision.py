@@ -42,6 +42,8 @@ class Vision(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 3, 6, stride=2),
         )
+        self.ranges: Tensor
+        self.register_buffer("ranges", torch.zeros(4))  # the largest value behind each convolution
         for module in (*self.encoder, *self.decoder):
             for tensor in module.parameters():
                 if tensor.dim() == 4:
@@ -50,6 +52,17 @@ class Vision(nn.Module):
     def initialise(self, seed: int) -> "Vision":
         """Draw all weights from the seed's stream (Glorot uniform, zero biases, as in the published code)."""
         weights.draw(self, seed)
+        return self
+
+    @torch.no_grad()
+    def measure_ranges(self, frames: Tensor) -> "Vision":
+        """Note the largest value behind each convolution, of uint8 frames [B, 64, 64, 3], for the encoder."""
+        x, tops = scale(frames), []
+        for layer in self.encoder:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                tops.append(x.max())
+        self.ranges.copy_(torch.stack(tops))
         return self
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ SIDE_BY_SIDE = 32
 def batched(task_name: str, renderer: str) -> Work:
     """Ours: a batch of episodes through V, M and C; an episode that ends is followed by the next."""
     task = load_task(task_name)
-    place = Reality(task, renderer, vision(task_name), memory(task_name), "bfloat16")
+    place = Reality(task, renderer, vision(task_name), memory(task_name), "int8")
     reads = ("z", "h")
     shape = ControllerShape(LATENT[task_name] + HIDDEN[task_name], 0, ACTIONS[task_name], True)
     draw = np.random.default_rng(1)
@@ -127,7 +127,7 @@ def bare(steps: list[Iterator[None]]) -> Work:
             for game in steps:
                 next(game)
             for left, right in pairs:
-                torch.mm(left, right)
+                torch._int_mm(left, right)
             yield
 
     return repeated(turns(), 4, SIDE_BY_SIDE)

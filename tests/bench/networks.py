@@ -1,5 +1,7 @@
 """Networks as one would write them at first: eager PyTorch modules in float32, one step at a time."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,8 @@ ACTIONS = {"carracing": 3, "takecover": 1}
 
 
 def vision(task: str) -> Vision:
-    return Vision(LATENT[task]).initialise(1).eval().requires_grad_(False)
+    noise = torch.randint(256, (4, 64, 64, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return Vision(LATENT[task]).initialise(1).measure_ranges(noise).eval().requires_grad_(False)
 
 
 def memory(task: str, hidden_size: int | None = None) -> Memory:
@@ -59,9 +62,7 @@ class PlainMemory(nn.Module):
 
 
 def products(rows: int) -> list[tuple[Tensor, Tensor]]:
-    """The encoder's convolutions as bare matrices in the faster format, for `rows` frames."""
+    """The encoder's convolutions as bare matrices of bytes, for `rows` frames."""
     shapes = [(961, 48, 32), (196, 512, 64), (36, 1024, 128), (4, 2048, 256)]
-    return [
-        (torch.randn(rows * pixels, inner).bfloat16(), torch.randn(inner, outer).bfloat16())
-        for pixels, inner, outer in shapes
-    ]
+    draw = partial(torch.randint, -127, 128, dtype=torch.int8)
+    return [(draw((rows * pixels, inner)), draw((inner, outer))) for pixels, inner, outer in shapes]

@@ -69,7 +69,9 @@ def write_params(folder: Path, content: dict[str, Any]) -> None:
 
 
 def vision() -> Vision:
-    return Vision(LATENT).initialise(1).eval().requires_grad_(False)
+    """With random weights and the ranges of noise."""
+    noise = torch.randint(256, (4, 64, 64, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return Vision(LATENT).initialise(1).measure_ranges(noise).eval().requires_grad_(False)
 
 
 def memory(task_name: str) -> Memory:

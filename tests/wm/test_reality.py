@@ -114,18 +114,19 @@ def test_a_restarted_row_plays_the_episode_of_its_new_seed():
     fresh.close()
 
 
-def test_bfloat16_stays_near_float32_and_gives_float32():
+@pytest.mark.parametrize("short", ["bfloat16", "int8"])
+def test_short_numbers_stay_near_float32_and_give_float32(short: str):
     task = load_task("carracing")
     actions = drive(task, 3, 2)
     found = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", short):
         place = Reality(task, "fast", artifacts.vision(), artifacts.memory("carracing"), precision)
         place.reset([1, 2])
         for step in range(3):
             found[precision], _, _ = place.step(actions[step])
         place.close()
     for feature in ("z", "h", "c"):
-        one, other = getattr(found["float32"], feature), getattr(found["bfloat16"], feature)
+        one, other = getattr(found["float32"], feature), getattr(found[short], feature)
         assert one.dtype == other.dtype == torch.float32
         assert torch.allclose(one, other, atol=0.05) and not torch.equal(one, other)
 

@@ -122,7 +122,11 @@ def test_a_number_above_its_range_is_named(keys: Keys, high: int) -> None:
 
 @given(st.sampled_from(WORDS), st.text(min_size=1, max_size=8))
 def test_a_word_that_is_not_allowed_is_named(keys: Keys, word: str) -> None:
-    allowed = {"pool": ("cpu", "gpu"), "place": ("reality", "dream"), "precision": ("float32", "bfloat16")}
+    allowed = {
+        "pool": ("cpu", "gpu"),
+        "place": ("reality", "dream"),
+        "precision": ("float32", "bfloat16", "int8"),
+    }
     if word in (*allowed.get(keys[-1], ()), *(value for value in ALL.values() if isinstance(value, str))):
         return
     assert ".".join(keys) in complaint(changed(keys, word))

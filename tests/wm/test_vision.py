@@ -91,3 +91,14 @@ def sized(latent_size: int) -> VisionSettings:
         threads=1,
         seed=1,
     )
+
+
+def test_ranges_are_the_largest_values_behind_the_convolutions() -> None:
+    vision = Vision(8).initialise(1)
+    seen: list[float] = []
+    for layer in vision.encoder:
+        if isinstance(layer, torch.nn.ReLU):
+            layer.register_forward_hook(lambda _, __, x: seen.append(float(x.max())))
+    vision.encoder(scale(FRAMES))
+    assert vision.measure_ranges(FRAMES).ranges.tolist() == seen[:4]
+    assert vision.state_dict()["ranges"].shape == (4,)

@@ -33,9 +33,9 @@ def run(task_name: str) -> None:
     stores = open_parts(paths.rollouts(task_name), settings.parts)
     fitting.prepare(threads=1)  # each of the threads that encode has batches of its own
     vision = load_vision(task_name, settings.vision).to(devices.device())
-    encoder = Encoder(vision, settings.vision.precision)
+    encoder = Encoder(vision, settings.latents.precision)
     key = {
-        "settings": asdict(settings.vision),
+        "settings": [asdict(settings.vision), asdict(settings.latents)],
         "device": devices.device().type,
         "weights": files.digest(paths.vision(task_name) / paths.WEIGHTS),
         "rollouts": {part: store.digest for part, store in zip(settings.parts, stores, strict=True)},

@@ -16,6 +16,7 @@ from wm.settings import VisionSettings, read_settings
 from wm.vision import Vision, divergence, reconstruction_errors, sample, scale
 
 JUDGED_BATCHES = 4
+MEASURED_BATCHES = 16
 SHOWN_FRAMES = 12
 
 
@@ -46,6 +47,8 @@ def run(task: str) -> None:
     with Checkpoint(f"vision@{task}", key) as checkpoint:
         fit = Fit(f"vision {task}", vision, losses, judge, checkpoint)
         fit.run(settings.steps, settings.learning_rate, settings.final_learning_rate)
+        measured = np.concatenate([held_out.batch(i) for i in range(MEASURED_BATCHES)])
+        vision.measure_ranges(torch.from_numpy(measured).to(device))
         write(task, vision, fit.curve, held_out.batch(0)[:SHOWN_FRAMES])
     batches.close()
     held_out.close()
