@@ -30,11 +30,11 @@ class Cell:
         self.memory = memory
         self.dtype = devices.dtype(precision)
         w_ih, w_hh, b_ih, b_hh = (memory.lstm.get_parameter(f"{name}_l0").detach() for name in GATES)
-        self.weight = torch.cat([w_ih, w_hh], 1).t().to(self.dtype).contiguous()
-        self.bias = (b_ih + b_hh).to(self.dtype)
-        self.head = memory.head.weight.detach().t().to(self.dtype).contiguous()
-        self.head_bias = memory.head.bias.detach().to(self.dtype)
-        self.compiled = self.weight.device.type == "cpu"
+        self.gates = Product(torch.cat([w_ih, w_hh], 1).to(self.dtype), (b_ih + b_hh).to(self.dtype))
+        self.head = Product(
+            memory.head.weight.detach().to(self.dtype), memory.head.bias.detach().to(self.dtype)
+        )
+        self.compiled = w_ih.device.type == "cpu"
 
     def step(self, z: Tensor, actions: Tensor, restarts: Tensor, state: State) -> State:
         """The state after z [B, Z] and actions [B, A]; `restarts` bool [B] marks rows on their first step.
@@ -43,7 +43,7 @@ class Cell:
         """
         h, c = state
         x = torch.cat([self.memory.inputs(z, actions, restarts), h], 1).to(self.dtype)
-        products = torch.addmm(self.bias, x, self.weight)
+        products = self.gates(x)
         if self.compiled:
             return next_state(products, c)
         i, f, g, o = products.float().chunk(4, 1)
@@ -65,7 +65,29 @@ class Cell:
 
     def _outputs(self, hidden: Tensor) -> Tensor:
         """The head's, [B, 3 * K * Z (+ 1)]."""
-        return torch.addmm(self.head_bias, hidden.to(self.dtype), self.head)
+        return self.head(hidden.to(self.dtype))
+
+
+class Product:
+    """x W^T + b. In bfloat16 W is laid out once and not at every call, through the operators that PyTorch's
+    compiler uses: the same bits in up to a seventh less time.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        """`weight`: [out, in]; `bias`: [out]; of one number format."""
+        self.bias = bias
+        short = weight.dtype == torch.bfloat16 and weight.device.type == "cpu"
+        self.packed = short and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self.weight = (
+            torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight.t().contiguous()
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, out], of x [B, in]."""
+        if self.packed:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", (), "")
+            return product
+        return torch.addmm(self.bias, x, self.weight)
 
 
 def next_state(products: Tensor, c: Tensor) -> State:
