@@ -72,7 +72,8 @@ def check_settings(root: Path, folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("wm: "))
+        said = done.stderr.strip().splitlines() or [f"wm check ended with exit code {done.returncode}"]
+        raise ValueError(said[-1].removeprefix("wm: "))
 
 
 @contextmanager

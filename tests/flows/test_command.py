@@ -1,10 +1,11 @@
 """What the command lines of the flows have in common."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from flows.command import check_limits, default_limits, share_cores
+from flows.command import check_limits, check_settings, default_limits, share_cores
 
 
 @pytest.mark.parametrize(("cores", "limits"), [(1, (1, 2)), (2, (1, 2)), (16, (1, 2)), (64, (1, 8))])
@@ -31,3 +32,17 @@ def test_cpu_stages_share_the_cores(
 def test_limits_out_of_range_are_refused(limit: int) -> None:
     with pytest.raises(ValueError, match=f"--gpu must be from 1 to 1000, but is {limit}"):
         check_limits({"cpu": 1, "gpu": limit})
+
+
+@pytest.mark.parametrize(
+    ("does", "message"),
+    [
+        ("sys.exit('wm: agents is missing')", "^agents is missing$"),
+        ("os.kill(os.getpid(), 9)", "^wm check ended with exit code -9$"),
+    ],
+)
+def test_bad_settings_are_told_in_the_words_of_wm_check(tmp_path: Path, does: str, message: str) -> None:
+    (tmp_path / "wm").mkdir()
+    (tmp_path / "wm" / "__main__.py").write_text(f"import os, sys\n{does}\n")
+    with pytest.raises(ValueError, match=message):
+        check_settings(tmp_path, tmp_path)
