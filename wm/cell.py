@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wm import devices, kernels, mixture
 from wm.memory import GATES, Memory, Prediction, State
+from wm.products import Product
 
 
 class Drawn(NamedTuple):
@@ -66,28 +67,6 @@ class Cell:
     def _outputs(self, hidden: Tensor) -> Tensor:
         """The head's, [B, 3 * K * Z (+ 1)]."""
         return self.head(hidden.to(self.dtype))
-
-
-class Product:
-    """x W^T + b. In bfloat16 W is laid out once and not at every call, through the operators that PyTorch's
-    compiler uses: the same bits in up to a seventh less time.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        """`weight`: [out, in]; `bias`: [out]; of one number format."""
-        self.bias = bias
-        short = weight.dtype == torch.bfloat16 and weight.device.type == "cpu"
-        self.packed = short and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        self.weight = (
-            torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight.t().contiguous()
-        )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[B, out], of x [B, in]."""
-        if self.packed:
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", (), "")
-            return product
-        return torch.addmm(self.bias, x, self.weight)
 
 
 def next_state(products: Tensor, c: Tensor) -> State:

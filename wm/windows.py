@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from wm import devices, kernels
 from wm.devices import DTYPES
 from wm.memory import GATES, Memory, State
+from wm.products import Product
 
 
 def outputs(
@@ -49,15 +50,12 @@ class Compiled(torch.autograd.Function):
         given[0, :, :size], cells[0] = h * going, c * going
         given[:-1, :, size:-1], given[:, :, -1] = x.transpose(0, 1), 1
         acts, tanhs = torch.empty(steps, rows, 4 * size, dtype=dtype), torch.empty(steps, rows, size)
-        hidden, products = (
-            torch.empty(rows, steps, size, dtype=dtype),
-            torch.empty(rows, 4 * size, dtype=dtype),
-        )
+        hidden = torch.empty(rows, steps, size, dtype=dtype)
         ends = torch.cat([restarts, torch.zeros(rows, 1, dtype=torch.bool)], 1)
-        written = [kernels.array(t) for t in (products, ends, acts, cells, tanhs, hidden, given)]
+        written = [kernels.array(t) for t in (ends, acts, cells, tanhs, hidden, given)]
+        gates = Product(weight)
         for step in range(steps):
-            torch.mm(given[step], weight.t(), out=products)
-            kernels.remember(step, *written)
+            kernels.remember(step, kernels.array(gates(given[step])), *written)
         ctx.save_for_backward(weight, given, ends, acts, cells, tanhs)
         last = given[-1, :, :size].float(), cells[-1].clone()
         ctx.mark_non_differentiable(*last)
@@ -69,11 +67,11 @@ class Compiled(torch.autograd.Function):
         weight, given, ends, acts, cells, tanhs = ctx.saved_tensors
         steps, rows, size = tanhs.shape
         gates, dc, returned = torch.empty_like(acts), tanhs.new_zeros(rows, size), acts.new_zeros(rows, size)
-        arrays = [kernels.array(t) for t in (slopes, returned, ends, acts, cells, tanhs, dc, gates)]
-        recurrent = weight[:, :size].contiguous()
+        arrays = [kernels.array(t) for t in (ends, acts, cells, tanhs, dc, gates)]
+        given_slopes, recurrent = kernels.array(slopes), Product(weight[:, :size].t().contiguous())
         for step in reversed(range(steps)):
-            kernels.recall(step, *arrays)
-            torch.mm(gates[step], recurrent, out=returned)
+            kernels.recall(step, given_slopes, kernels.array(returned), *arrays)
+            returned = recurrent(gates[step])
         found = torch.mm(gates.flatten(0, 1).t(), given[:-1].flatten(0, 1)).float()
         bias = found[:, -1]
         return None, None, None, None, None, found[:, size:-1], found[:, :size], bias, bias.clone()

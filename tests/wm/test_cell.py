@@ -5,7 +5,7 @@ import torch
 
 from tests.wm.test_encoder import BOUNDS, close
 from wm import mixture
-from wm.cell import Cell, Product, next_state, next_z
+from wm.cell import Cell, next_state, next_z
 from wm.devices import DTYPES
 from wm.memory import Memory
 
@@ -97,16 +97,3 @@ def test_the_plain_formulas_are_the_compiled_ones(ends: bool) -> None:
     drawn, reference = (cell.draw(state[0], 0.8, numbers_of(4, 6)) for cell in (fast, plain))
     for found, expected in zip(drawn, reference, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("rows", [1, 5, 32, 129])
-@pytest.mark.parametrize(("width", "outputs"), [(292, 1024), (21, 61)])
-@pytest.mark.parametrize("precision", DTYPES)
-def test_a_prepared_product_has_the_bits_of_the_plain_one(
-    precision: str, rows: int, width: int, outputs: int
-) -> None:
-    x, weight, bias = (
-        normal(i, *shape) for i, shape in enumerate([(rows, width), (outputs, width), (outputs,)])
-    )
-    x, weight, bias = (t.to(DTYPES[precision]) for t in (x, weight, bias))
-    assert torch.equal(Product(weight, bias)(x), torch.addmm(bias, x, weight.t().contiguous()))
