@@ -43,6 +43,7 @@ def test_limits_out_of_range_are_refused(limit: int) -> None:
 )
 def test_bad_settings_are_told_in_the_words_of_wm_check(tmp_path: Path, does: str, message: str) -> None:
     (tmp_path / "wm").mkdir()
+    (tmp_path / "wm" / "__init__.py").touch()
     (tmp_path / "wm" / "__main__.py").write_text(f"import os, sys\n{does}\n")
     with pytest.raises(ValueError, match=message):
         check_settings(tmp_path, tmp_path)
