@@ -159,9 +159,11 @@ class LatentStreams:
         """`batch`, read now; in one thread at a time."""
         if step != self.next_step:
             self.seek(step)
-        windows = [self.window(row) for row in range(self.row_count)]
+        batch: dict[str, np.ndarray] = {}
+        for row in range(self.row_count):
+            self.fill(batch, row)
         self.next_step = step + 1
-        return {name: np.stack([window[name] for window in windows]) for name in windows[0]}
+        return batch
 
     def order_of(self, epoch: int) -> np.ndarray:
         return seeds.generator(self.seed, "episodes", epoch).permutation(len(self.episodes))
@@ -189,21 +191,23 @@ class LatentStreams:
         joined = np.concatenate([self.order(epoch) for epoch in epochs])
         return joined[start - epochs[0] * len(self.episodes) :][:count]
 
-    def window(self, row: int) -> dict[str, np.ndarray]:
-        """The next T steps of a row, which moves on."""
-        pieces: list[dict[str, np.ndarray]] = []
-        missing = self.length
-        while missing:
+    def fill(self, batch: dict[str, np.ndarray], row: int) -> None:
+        """Put the next T steps of a row, which moves on, into a batch (whose arrays the first row makes)."""
+        at = 0
+        while at < self.length:
             episode = self.episode(row)
+            length = len(episode["valid"])
             start = int(self.offsets[row])
-            stop = min(start + missing, len(episode["valid"]))
-            pieces.append({name: values[start:stop] for name, values in episode.items()})
-            missing -= stop - start
+            stop = min(start + self.length - at, length)
+            for name, values in episode.items():
+                if name not in batch:
+                    batch[name] = np.empty((self.row_count, self.length, *values.shape[1:]), values.dtype)
+                batch[name][row, at : at + stop - start] = values[start:stop]
+            at += stop - start
             self.offsets[row] = stop
-            if stop == len(episode["valid"]):
+            if stop == length:
                 self.rounds[row] += 1
                 self.offsets[row] = 0
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def episode(self, row: int) -> dict[str, np.ndarray]:
         """The row's present episode, read once."""

@@ -135,7 +135,7 @@ class Writer:
         layout = self.layouts["frames"]
         room = layout.chunks_per_file
         chunks, self.chunks = self.chunks[:room], self.chunks[room:]
-        path = frames_file(self.folder, self.written["frames"] // layout.shard)
+        path = chunks_file(self.folder / "frames", self.written["frames"] // layout.shard, len(FRAME_SHAPE))
         self.grow("frames", layout.row, len(chunks) * layout.chunk)
         path.parent.mkdir(parents=True, exist_ok=True)
         packing.write_chunks(path, chunks, room)
@@ -187,9 +187,9 @@ class Writer:
         return str(content["digest"])
 
 
-def frames_file(folder: Path, number: int) -> Path:
-    """Where a store's `number`th file of frames lies."""
-    return folder / "frames" / "c" / str(number) / "0" / "0" / "0"
+def chunks_file(array: Path, number: int, row_dimensions: int) -> Path:
+    """Where an array's `number`th file of chunks lies."""
+    return array.joinpath("c", str(number), *["0"] * row_dimensions)
 
 
 def sync(path: Path) -> None:
@@ -255,20 +255,27 @@ class Store:
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Steps `start` to `stop` (exclusive) of an array; only the chunks that hold them are read."""
-        return np.asarray(self.arrays[name][start:stop])
+        size = LAYOUTS[self.kind][name].chunk
+        return self.gather(name, np.arange(0, self.steps + size, size), start, stop)
 
     def frames(self, start: int, stop: int) -> np.ndarray:
-        """uint8 [n, 64, 64, 3]; not by way of Zarr, which takes longer than the chunks take to unpack."""
-        array, borders = self.arrays["frames"], self.frame_chunks
-        assert array.shards
-        room = array.shards[0] // array.chunks[0]
-        found = np.empty((stop - start, *FRAME_SHAPE), np.uint8)
-        chunk = np.empty((array.chunks[0], *FRAME_SHAPE), np.uint8)
+        """uint8 [n, 64, 64, 3]"""
+        return self.gather("frames", self.frame_chunks, start, stop)
+
+    def gather(self, name: str, borders: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Steps of an array whose chunks begin at the steps `borders`, which ends with one past the last.
+
+        Not by way of Zarr, which takes longer than the chunks take to unpack.
+        """
+        layout, row = LAYOUTS[self.kind][name], self.arrays[name].shape[1:]
+        found = np.empty((stop - start, *row), layout.dtype)
+        chunk = np.empty((layout.chunk, *row), layout.dtype)
         number = int(np.searchsorted(borders, start, side="right")) - 1
         while borders[number] < stop:
             first, last = max(start, borders[number]), min(stop, borders[number + 1])
-            file, place = divmod(number, room)
-            packing.unpack(packing.read_chunk(frames_file(self.path, file), place, room), chunk)
+            file, place = divmod(number, layout.chunks_per_file)
+            path = chunks_file(self.path / name, file, len(row))
+            packing.unpack(packing.read_chunk(path, place, layout.chunks_per_file), chunk)
             found[first - start : last - start] = chunk[first - borders[number] : last - borders[number]]
             number += 1
         return found

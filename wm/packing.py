@@ -59,7 +59,7 @@ def pack(frames: Iterable[np.ndarray]) -> list[bytes]:
 
 
 def unpack(chunk: bytes, out: np.ndarray) -> None:
-    """Fill uint8 `out` [CHUNK, 64, 64, 3]; an episode's last chunk ends with zeros."""
+    """Fill `out` with a chunk's rows, of frames uint8 [CHUNK, 64, 64, 3]; the last chunk ends with zeros."""
     _codec.decode(chunk, out=out)
 
 

@@ -149,7 +149,8 @@ def plain_vision(size: int, device: str) -> Work:
     return descend(nn.ModuleList([encoder, decoder]).to(device), losses, size, fused=False)
 
 
-def memory(device: str, unit: str) -> Row:
+def memory(device: str, unit: str, streamed: bool = False) -> Row:
+    """`streamed`: from the disk, as with more latents than are held in memory."""
     made: list[Stores] = []
     chosen: MemorySettings = settings().memory
     rows, length = chosen.batch_size, chosen.sequence_length
@@ -157,7 +158,8 @@ def memory(device: str, unit: str) -> Row:
     def ours(fixed: bool) -> Work:
         network: Memory = Memory(LATENT[TASK], ACTIONS[TASK], HIDDEN[TASK], 5, True).initialise(1).to(device)
         opened = [open_store(made[0].latents)]
-        streams = LatentStreams(opened, rows, length, 1, held_out=False, held=hold(opened))
+        held = [] if streamed else hold(opened)
+        streams = LatentStreams(opened, rows, length, 1, held_out=False, held=held)
         first, state = streams.batch(0), [network.initial(rows)]
         noise = torch.Generator(device).manual_seed(1)
 
@@ -204,6 +206,7 @@ def on_cuda(row: Callable[[str, str], Row], unit: str) -> Row:
 ROWS: dict[str, Callable[[], Row]] = {
     "vision-training": lambda: vision("cpu", "frames/s, two cores"),
     "memory-training": lambda: memory("cpu", "steps/s, two cores"),
+    "memory-training-streamed": lambda: memory("cpu", "steps/s, two cores", streamed=True),
     "vision-training-cuda": lambda: on_cuda(vision, "frames/s, one GPU"),
     "memory-training-cuda": lambda: on_cuda(memory, "steps/s, one GPU"),
 }

@@ -259,9 +259,21 @@ def test_published_files_outlive_their_source(
         assert content(tmp_path / "b") == before
 
 
-def test_a_slice_reads_only_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading one frame of many must not decode a whole file of frames."""
-    path = write(tmp_path / "takecover" / ROLLOUTS / "0", ROLLOUTS, [200])
+@pytest.mark.parametrize(("name", "count"), [("means", 20_000), ("actions", 70_000)])
+def test_rows_of_several_files_are_zarr_s(tmp_path: Path, name: str, count: int) -> None:
+    store = open_store(write(tmp_path / "takecover" / LATENTS / "0", LATENTS, [count]))
+    expected = np.asarray(zarr.open_group(store.path, mode="r")[name][:])
+    border = episodes.LAYOUTS[LATENTS][name].shard
+    for start, stop in [(0, count), (border - 1, border + 1), (border, count), (count - 1, count), (7, 7)]:
+        np.testing.assert_array_equal(store.rows(name, start, stop), expected[start:stop])
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ROLLOUTS, "frames"), (LATENTS, "means")])
+def test_a_slice_reads_only_its_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """Reading one row of many must not decode a whole file of them."""
+    path = write(tmp_path / "takecover" / kind / "0", kind, [1100])
     store: Store = open_store(path)
     unpacked = []
     original = packing.unpack
@@ -271,5 +283,5 @@ def test_a_slice_reads_only_its_chunks(tmp_path: Path, monkeypatch: pytest.Monke
         original(chunk, out)
 
     monkeypatch.setattr(packing, "unpack", counting)
-    store.frames(100, 101)
+    getattr(store, name)(1024, 1025)
     assert len(unpacked) == 1
