@@ -27,8 +27,16 @@ def outputs(
             return memory(z, actions, restarts, state)
         x = memory.inputs(z, actions, restarts)
         parameters = [memory.lstm.get_parameter(f"{name}_l0") for name in GATES]
-        hidden, h, c = Compiled.apply(x, restarts, *state, DTYPES[precision], *parameters)
-        return memory.head(hidden), (h, c)
+        dtype = DTYPES[precision]
+        hidden, h, c = Compiled.apply(x, restarts, *state, dtype, *parameters)
+        return head(memory, hidden, dtype), (h, c)
+
+
+def head(memory: Memory, hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """`memory.head(hidden)`, from weights laid out the other way: their gradient is the same bits, sooner."""
+    weight, bias = memory.head.weight.to(dtype), memory.head.bias.to(dtype)
+    rows = torch.addmm(bias, hidden.flatten(0, 1), weight.t().contiguous())
+    return rows.unflatten(0, hidden.shape[:2])
 
 
 class Compiled(torch.autograd.Function):
