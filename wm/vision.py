@@ -3,6 +3,7 @@
 Shapes: B batch, Z latent. Frames are uint8 [B, 64, 64, 3] outside, float [B, 3, 64, 64] in 0..1 inside.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from wm import paths, weights
 from wm.settings import VisionSettings
+
+DEAD = 1e-6
+"""The range of a layer that gives nothing but zeros; any above 0 serves."""
 
 
 class Vision(nn.Module):
@@ -55,14 +59,16 @@ class Vision(nn.Module):
         return self
 
     @torch.no_grad()
-    def measure_ranges(self, frames: Tensor) -> "Vision":
+    def measure_ranges(self, batches: Iterable[Tensor]) -> "Vision":
         """Note the largest value behind each convolution, of uint8 frames [B, 64, 64, 3], for the encoder."""
-        x, tops = scale(frames), []
-        for layer in self.encoder:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU):
-                tops.append(x.max())
-        self.ranges.copy_(torch.stack(tops))
+        self.ranges.fill_(DEAD)
+        for frames in batches:
+            x, tops = scale(frames), []
+            for layer in self.encoder:
+                x = layer(x)
+                if isinstance(layer, nn.ReLU):
+                    tops.append(x.max())
+            torch.maximum(self.ranges, torch.stack(tops), out=self.ranges)
         return self
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tests.noise import noise
 from wm.memory import Memory
 from wm.vision import Vision
 
@@ -15,8 +16,7 @@ ACTIONS = {"carracing": 3, "takecover": 1}
 
 
 def vision(task: str) -> Vision:
-    noise = torch.randint(256, (4, 64, 64, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    return Vision(LATENT[task]).initialise(1).measure_ranges(noise).eval().requires_grad_(False)
+    return Vision(LATENT[task]).initialise(1).measure_ranges([noise(4, 1)]).eval().requires_grad_(False)
 
 
 def memory(task: str, hidden_size: int | None = None) -> Memory:

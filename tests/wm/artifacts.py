@@ -7,6 +7,7 @@ import torch
 from ruamel.yaml import YAML
 
 import wm
+from tests.noise import noise
 from wm import paths, weights
 from wm.dream import Starts, save_dreamer
 from wm.memory import Memory
@@ -70,8 +71,7 @@ def write_params(folder: Path, content: dict[str, Any]) -> None:
 
 def vision() -> Vision:
     """With random weights and the ranges of noise."""
-    noise = torch.randint(256, (4, 64, 64, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    return Vision(LATENT).initialise(1).measure_ranges(noise).eval().requires_grad_(False)
+    return Vision(LATENT).initialise(1).measure_ranges([noise(4, 1)]).eval().requires_grad_(False)
 
 
 def memory(task_name: str) -> Memory:

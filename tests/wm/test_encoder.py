@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.noise import noise
 from wm import devices
 from wm.encoder import ByteConvolutions, Encoder, FloatConvolutions
 from wm.vision import Vision
@@ -19,16 +20,11 @@ def close(found: Tensor, expected: Tensor, precision: str) -> bool:
     return bool((found - expected).abs().max() <= BOUNDS[precision] * max(float(expected.std()), 1e-3))
 
 
-def noise(rows: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (rows, 64, 64, 3), dtype=torch.uint8, generator=generator)
-
-
 def vision_of(size: int) -> Vision:
     vision = Vision(size).initialise(3).requires_grad_(False)
     for bias in (vision.mean.bias, vision.logvar.bias, vision.encoder[6].bias):
         nn.init.normal_(bias, generator=torch.Generator().manual_seed(1))
-    return vision.measure_ranges(noise(8, 4))
+    return vision.measure_ranges([noise(8, 4)])
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
@@ -38,6 +34,15 @@ def test_the_encoder_is_that_of_vision(precision: str, size: int, rows: int) -> 
     for found, expected in zip(Encoder(vision, precision).encode(frames), vision.encode(frames), strict=True):
         assert found.dtype == torch.float32 and found.shape == (rows, size)
         assert close(found, expected, precision)
+
+
+@needs_bytes
+def test_a_dead_layer_gives_what_its_bias_says() -> None:
+    vision, frames = vision_of(8), noise(3, 5)
+    nn.init.constant_(vision.encoder[2].bias, -1e3)
+    vision.measure_ranges([frames])
+    for found, expected in zip(Encoder(vision, "int8").encode(frames), vision.encode(frames), strict=True):
+        assert close(found, expected, "int8")
 
 
 @needs_bytes

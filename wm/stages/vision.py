@@ -47,8 +47,8 @@ def run(task: str) -> None:
     with Checkpoint(f"vision@{task}", key) as checkpoint:
         fit = Fit(f"vision {task}", vision, losses, judge, checkpoint)
         fit.run(settings.steps, settings.learning_rate, settings.final_learning_rate)
-        measured = np.concatenate([held_out.batch(i) for i in range(MEASURED_BATCHES)])
-        vision.measure_ranges(torch.from_numpy(measured).to(device))
+        measured = (torch.from_numpy(held_out.batch(i)).to(device) for i in range(MEASURED_BATCHES))
+        vision.measure_ranges(measured)
         write(task, vision, fit.curve, held_out.batch(0)[:SHOWN_FRAMES])
     batches.close()
     held_out.close()
