@@ -1,4 +1,4 @@
-"""Frames of noise: every value of every pixel occurs."""
+"""Frames of noise: a pixel may have any value."""
 
 import torch
 from torch import Tensor

@@ -29,8 +29,9 @@ from wm.tasks import FRAME_SHAPE
 ROLLOUTS = "rollouts"
 LATENTS = "latents"
 FORMAT = 2
-"""Of stores; 2: each episode begins a chunk of frames."""
-CONFIG: Any = {"write_empty_chunks": True}  # comparing chunks with zeros takes longer than to compress them
+"""Of stores, one more with every change of LAYOUTS; 2: each episode begins a chunk of frames."""
+CONFIG: Any = {"write_empty_chunks": True}
+"""Comparing chunks with zeros takes longer than compressing them; and `Store.rows` needs all to be there."""
 
 
 @dataclass(frozen=True)
@@ -249,25 +250,18 @@ class Store:
     @cached_property
     def frame_chunks(self) -> np.ndarray:
         """The first step in each chunk of frames, and one past the last step, int64."""
-        size = self.arrays["frames"].chunks[0]
+        size = LAYOUTS[self.kind]["frames"].chunk
         episodes = zip(self.starts, self.ends, strict=True)
         return np.concatenate([*(np.arange(start, end, size) for start, end in episodes), [self.steps]])
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Steps `start` to `stop` (exclusive) of an array; only the chunks that hold them are read."""
-        size = LAYOUTS[self.kind][name].chunk
-        return self.gather(name, np.arange(0, self.steps + size, size), start, stop)
-
-    def frames(self, start: int, stop: int) -> np.ndarray:
-        """uint8 [n, 64, 64, 3]"""
-        return self.gather("frames", self.frame_chunks, start, stop)
-
-    def gather(self, name: str, borders: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Steps of an array whose chunks begin at the steps `borders`, which ends with one past the last.
+        """Steps `start` to `stop` (exclusive) of an array; only the chunks that hold them are read.
 
         Not by way of Zarr, which takes longer than the chunks take to unpack.
         """
+        assert 0 <= start <= stop <= self.steps, (name, start, stop, self.steps)
         layout, row = LAYOUTS[self.kind][name], self.arrays[name].shape[1:]
+        borders = self.frame_chunks if name == "frames" else self.borders(layout.chunk)
         found = np.empty((stop - start, *row), layout.dtype)
         chunk = np.empty((layout.chunk, *row), layout.dtype)
         number = int(np.searchsorted(borders, start, side="right")) - 1
@@ -279,6 +273,14 @@ class Store:
             found[first - start : last - start] = chunk[first - borders[number] : last - borders[number]]
             number += 1
         return found
+
+    def borders(self, size: int) -> np.ndarray:
+        """The first step in each chunk of `size` steps, and one past the last step, int64."""
+        return np.append(np.arange(0, self.steps, size), self.steps)
+
+    def frames(self, start: int, stop: int) -> np.ndarray:
+        """uint8 [n, 64, 64, 3]"""
+        return self.rows("frames", start, stop)
 
     def actions(self, start: int, stop: int) -> np.ndarray:
         """float32 [n, A]"""

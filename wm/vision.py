@@ -61,14 +61,14 @@ class Vision(nn.Module):
     @torch.no_grad()
     def measure_ranges(self, batches: Iterable[Tensor]) -> "Vision":
         """Note the largest value behind each convolution, of uint8 frames [B, 64, 64, 3], for the encoder."""
-        self.ranges.fill_(DEAD)
+        self.ranges.zero_()
         for frames in batches:
             x, tops = scale(frames), []
             for layer in self.encoder:
                 x = layer(x)
                 if isinstance(layer, nn.ReLU):
                     tops.append(x.max())
-            torch.maximum(self.ranges, torch.stack(tops), out=self.ranges)
+            torch.maximum(self.ranges, torch.stack(tops).clamp(min=DEAD), out=self.ranges)
         return self
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,10 @@ def outputs(
 
 
 def head(memory: Memory, hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """`memory.head(hidden)`, from weights laid out the other way: their gradient is the same bits, sooner."""
+    """`memory.head(hidden)`, from weights laid out the other way: their gradient comes sooner.
+
+    At the sizes of the presets it has the same bits, too.
+    """
     weight, bias = memory.head.weight.to(dtype), memory.head.bias.to(dtype)
     rows = torch.addmm(bias, hidden.flatten(0, 1), weight.t().contiguous())
     return rows.unflatten(0, hidden.shape[:2])

@@ -269,6 +269,28 @@ def test_rows_of_several_files_are_zarr_s(tmp_path: Path, name: str, count: int)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(ROLLOUTS, "frames"), (LATENTS, "means")])
+def test_no_rows_lie_outside_a_store(tmp_path: Path, kind: str, name: str) -> None:
+    """What a chunk is filled up with must not pass for data."""
+    store = open_store(write(tmp_path / "takecover" / kind / "0", kind, [30]))
+    assert len(store.rows(name, 30, 30)) == 0
+    for start, stop in [(29, 31), (31, 31), (-1, 1), (2, 1)]:
+        with pytest.raises(AssertionError):
+            store.rows(name, start, stop)
+
+
+def test_zeros_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Zarr may leave out chunks of zeros; most terminations are one."""
+    path = tmp_path / "takecover" / LATENTS / "0"
+    writer = Writer(path, LATENTS)
+    rows = {name: np.zeros_like(values) for name, values in made_up(LATENTS, [40_000]).items()}
+    writer.append({**rows, "ends": np.array([40_000])})
+    writer.finish({"task": "takecover"})
+    store = open_store(path)
+    for name in set(rows) - {"ends"}:
+        np.testing.assert_array_equal(store.rows(name, 0, store.steps), rows[name])
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ROLLOUTS, "frames"), (LATENTS, "means")])
 def test_a_slice_reads_only_its_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
 ) -> None:

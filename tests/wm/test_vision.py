@@ -101,5 +101,5 @@ def test_ranges_are_the_largest_values_behind_the_convolutions() -> None:
         if isinstance(layer, torch.nn.ReLU):
             layer.register_forward_hook(lambda _, __, x: seen.append(float(x.max())))
     vision.encoder(scale(FRAMES))
-    assert vision.measure_ranges(FRAMES.split(2)).ranges.tolist() == pytest.approx(seen[:4], rel=1e-6)
+    assert vision.measure_ranges(FRAMES.split(2)).ranges.tolist() == pytest.approx(seen[:4], rel=1e-5)
     assert vision.state_dict()["ranges"].shape == (4,)
