@@ -43,6 +43,13 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def check_root(root: Path) -> None:
+    """Raise ValueError where `root` is not a repository's root, in the words of `wm`."""
+    for name in ("dvc.yaml", "params.yaml"):
+        if not (root / name).is_file():
+            raise ValueError(f"{name} does not exist here; run this in the repository's root")
+
+
 def limits(parsed: argparse.Namespace) -> dict[str, int]:
     return check_limits({"cpu": parsed.cpu, "gpu": parsed.gpu})
 

@@ -143,6 +143,9 @@ def read_reasons(root: Path) -> Reasons:
 def set_params(root: Path, assignments: Sequence[str]) -> None:
     """Change params.yaml as `dvc exp run -S` does: `key=value` each. Raises ValueError."""
     path = root / "params.yaml"
+    for assignment in assignments:
+        if "=" not in assignment and not assignment.startswith("~"):
+            raise ValueError(f"-S {assignment}: must be KEY=VALUE")
     try:
         apply_overrides(path, list(assignments))
     except DvcException as error:

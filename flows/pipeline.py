@@ -185,6 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     root, where = Path.cwd(), "pools" if parsed.pools else "local"
 
     def check() -> None:
+        command.check_root(root)
         command.limits(parsed)
         before = (root / "params.yaml").read_bytes() if parsed.params else b""
         try:

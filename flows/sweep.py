@@ -204,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     root, where = Path.cwd(), "pools" if parsed.pools else "local"
 
     def check() -> None:
+        command.check_root(root)
         command.limits(parsed)
         with_ancestors(read_graph(root), parsed.stages)
         check_grid(root, grid(parsed.params))

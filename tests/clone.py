@@ -118,7 +118,7 @@ class Clone:
             start_new_session=True,
         )
         deadline = time.monotonic() + SECONDS
-        while not list((self.folder / ".wm" / stage).glob("*/state.pickle")):
+        while not list((self.folder / ".wm" / stage).glob("*/state")):
             assert process.poll() is None and time.monotonic() < deadline, "it ended before it was killed"
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)

@@ -22,6 +22,8 @@ from wm import code, files
 
 INTERVAL = 20.0
 """Seconds of work between two checkpoints, at most about what a kill costs."""
+DIGEST_SIZE = hashlib.sha256().digest_size
+"""Bytes of a digest before the pickled state, so that what a disk or a hand has damaged is not resumed from."""
 
 
 def state_folder() -> Path:
@@ -62,6 +64,8 @@ class Checkpoint:
         if os.environ.get("WM_RESUME") == "0":
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(exist_ok=True)
+        for aside in self.folder.glob(".state.*"):  # of a process that was killed as it wrote
+            aside.unlink()
         self.forget_others()
         return self
 
@@ -98,12 +102,22 @@ class Checkpoint:
                 other.unlink(missing_ok=True)
 
     def load(self) -> Any | None:
-        """The state last saved under this key, or None."""
-        path = self.folder / "state.pickle"
-        return pickle.loads(path.read_bytes()) if path.exists() else None
+        """The state last saved under this key, or None; what is damaged is removed, with all of its work."""
+        path = self.folder / "state"
+        if not path.exists():
+            return None
+        content = path.read_bytes()
+        digest, pickled = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
+        if hashlib.sha256(pickled).digest() == digest:
+            return pickle.loads(pickled)
+        print(f"{self.stage}: the checkpoint {path} is damaged; starting afresh", file=sys.stderr)
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        return None
 
     def save(self, state: Any) -> None:
-        files.write_bytes(self.folder / "state.pickle", pickle.dumps(state))
+        pickled = pickle.dumps(state)
+        files.write_bytes(self.folder / "state", hashlib.sha256(pickled).digest() + pickled)
         self.saved_at = time.monotonic()
 
     @property

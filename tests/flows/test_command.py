@@ -1,11 +1,15 @@
 """What the command lines of the flows have in common."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flows.command import check_limits, check_settings, default_limits, share_cores
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("cores", "limits"), [(1, (1, 2)), (2, (1, 2)), (16, (1, 2)), (64, (1, 8))])
@@ -47,3 +51,18 @@ def test_bad_settings_are_told_in_the_words_of_wm_check(tmp_path: Path, does: st
     (tmp_path / "wm" / "__main__.py").write_text(f"import os, sys\n{does}\n")
     with pytest.raises(ValueError, match=message):
         check_settings(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("module", ["flows.pipeline", "flows.sweep"])
+def test_a_flow_runs_in_the_root_alone(module: str, tmp_path: Path) -> None:
+    """In a folder below, DVC would find the repository, but the flow not its dvc.lock."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "-S", "agents.takecover.temperature=1,2"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "flows: dvc.yaml does not exist here; run this in the repository's root\n"
+    assert not list(tmp_path.iterdir())

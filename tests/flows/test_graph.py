@@ -1,5 +1,6 @@
 """The graph is DVC's: what the flows rely on of its internals, on the real dvc.yaml and on a toy."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_params_are_set_as_dvc_sets_them(toy: Toy) -> None:
     assert YAML(typ="safe").load(toy.folder / "params.yaml") == {"a": 1, "b": 2.5, "c": 1}
     with pytest.raises(ValueError, match="-S d=1"):
         set_params(toy.folder, ["d=1"])
+    with pytest.raises(ValueError, match="-S b: must be KEY=VALUE"):
+        set_params(toy.folder, ["b"])
+
+
+def test_setting_a_param_changes_one_line_of_our_own(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    set_params(tmp_path, ["agents.takecover.temperature=1.234"])
+    before = (ROOT / "params.yaml").read_text().splitlines()
+    after = (tmp_path / "params.yaml").read_text().splitlines()
+    assert len(before) == len(after)
+    changed = [line for line, old in zip(after, before, strict=True) if line != old]
+    assert changed == ["    temperature: 1.234"]
 
 
 def test_flows_import_neither_wm_nor_torch() -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: kept per stage and key, held by one process, forgotten under another key."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,41 @@ def test_another_key_starts_afresh_and_forgets_the_former() -> None:
         assert held.load() is None
     with Checkpoint("vision@carracing", {"steps": 2}) as other:
         assert other.load() == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:20],
+        lambda content: content[:-1],
+        lambda content: b"",
+        lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:],
+    ],
+    ids=["cut early", "cut late", "emptied", "a bit flipped"],
+)
+def test_what_is_damaged_is_told_and_starts_afresh(
+    damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Checkpoint("vision@takecover", {}) as held:
+        held.save({"weights": 1.5})
+        (held.folder / "partial").touch()
+        state = held.folder / "state"
+    state.write_bytes(damage(state.read_bytes()))
+    with Checkpoint("vision@takecover", {}) as held:
+        assert held.load() is None
+        assert not list(held.folder.iterdir())
+        held.save(2)
+        assert held.load() == 2
+    assert capsys.readouterr().err.count("damaged; starting afresh") == 1
+
+
+def test_what_a_kill_left_half_written_is_removed() -> None:
+    with Checkpoint("vision@takecover", {}) as held:
+        held.save(1)
+        aside = held.folder / ".state.123"
+        aside.touch()
+    with Checkpoint("vision@takecover", {}) as held:
+        assert not aside.exists() and held.load() == 1
 
 
 def test_a_key_in_use_is_not_forgotten() -> None:

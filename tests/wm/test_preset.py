@@ -33,7 +33,7 @@ def test_the_repository_holds_the_laptop_preset(params: Path) -> None:
 def test_no_comment_is_lost_on_the_way_through_all_presets(params: Path) -> None:
     for name in ("smoke", "paper", "smoke", "laptop"):
         write_preset(name, params)
-        assert "# the games" in params.read_text().lower()
+        assert "# of each game" in params.read_text().lower()
     assert params.read_text() == (ROOT / "params.yaml").read_text()
 
 
