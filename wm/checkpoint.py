@@ -23,7 +23,7 @@ from wm import code, files
 INTERVAL = 20.0
 """Seconds of work between two checkpoints, at most about what a kill costs."""
 DIGEST_SIZE = hashlib.sha256().digest_size
-"""Bytes of a digest before the pickled state, so that what a disk or a hand has damaged is not resumed from."""
+"""Bytes of the digest before the pickled state: what a disk or a hand has damaged is not resumed from."""
 
 
 def state_folder() -> Path:

@@ -32,7 +32,12 @@ environment:
 
 
 class Parser(ArgumentParser):
-    """Complains in one line."""
+    """Complains in one line, with the nearest valid spelling."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = tuple(map(str, action.choices))
+            raise argparse.ArgumentError(action, f"{value!r} is unknown; {nearest(str(value), choices)}")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"wm: {message} (see {self.prog} --help)\n")
@@ -84,10 +89,12 @@ OPERANDS: dict[str, dict[str, Any]] = {
 
 
 def add_helpers(commands: Any) -> None:
-    command = commands.add_parser("preset", help="write a preset's values into params.yaml, comments kept")
+    summary = "write a preset's values into params.yaml, comments kept"
+    command = commands.add_parser("preset", help=summary, description=f"{summary.capitalize()}.")
     command.add_argument("name", metavar="NAME", help="smoke (for tests), laptop, overnight or paper")
     command.set_defaults(run=run_preset)
-    command = commands.add_parser("check", help="check params.yaml and the environment, in a second")
+    summary = "check params.yaml and the environment, in a second"
+    command = commands.add_parser("check", help=summary, description=f"{summary.capitalize()}.")
     command.set_defaults(run=run_check)
     command = commands.add_parser(
         "watch",
@@ -96,7 +103,7 @@ def add_helpers(commands: Any) -> None:
         "dream: what M imagines, as V decodes it.",
     )
     command.add_argument("agent", **OPERANDS["agent"])
-    command.add_argument("--place", required=True, choices=("reality", "dream"))
+    command.add_argument("--place", required=True, choices=("reality", "dream"), help="where it acts")
     command.add_argument("--temperature", type=float, help="of the dream (default: the agent's)")
     command.add_argument("--steps", type=int, default=300, help="at most so many (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, help="of the episode (default: %(default)s)")
@@ -158,6 +165,10 @@ def run_watch(parsed: Namespace) -> None:
     if parsed.temperature is not None and parsed.place != "dream":
         raise BadInput("--temperature is of the dream; add --place dream")
     out = parsed.out or Path(f"{parsed.agent}-{parsed.place}.gif")
+    if out.suffix.lower() != ".gif":
+        raise BadInput(f"--out must end in .gif, but is {str(out)!r}")
+    if out.is_dir() or not out.parent.is_dir() or not environment.writable(out.parent):
+        raise BadInput(f"--out is {str(out)!r}, which cannot be written")
     watch = importlib.import_module("wm.stages.watch")
     watch.run(parsed.agent, parsed.place, parsed.temperature, parsed.steps, parsed.seed, out)
     print(out)

@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -43,10 +44,14 @@ def has_cuda_driver() -> bool:
 
 
 def writable(folder: Path) -> bool:
-    """Whether a folder can be written, or made where there is none yet."""
+    """Whether a folder can be written, or made where there is none yet; found out by writing."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".wm-", dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def check_packages() -> list[str]:

@@ -68,6 +68,11 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["watch", "takecover", "--place", "dream", "--temperature", "0"], "--temperature"),
         (["watch", "takecover", "--place", "dream", "--steps", "0"], "--steps"),
         (["preset", "huge"], "allowed: smoke, laptop, overnight, paper"),
+        (["watch", "takecover", "--place", "dram"], "did you mean dream?"),
+        (["watch", "takecover", "--place", "dream", "--out", "x.png"], "--out must end in .gif"),
+        (["watch", "takecover", "--place", "dream", "--out", "nowhere/x.gif"], "nowhere/x.gif"),
+        (["watch", "takecover", "--place", "dream", "--out", "/proc/x.gif"], "/proc/x.gif"),
+        (["chek"], "did you mean check?"),
         (["nothing"], "nothing"),
         ([], "COMMAND"),
     ],
@@ -86,6 +91,7 @@ def test_bad_arguments(
         ("WM_DEVICE", "gpu"),
         ("WM_RESUME", "no"),
         ("WM_STATE", "params.yaml"),
+        ("WM_STATE", "/proc/x"),
     ],
 )
 def test_bad_environment(

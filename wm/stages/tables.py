@@ -4,12 +4,14 @@ import csv
 import dataclasses
 import io
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wm import files, paths
+from wm.errors import BadInput
 from wm.plots import save_figure
 from wm.published import TABLES, Row, Score, Table
 from wm.reading import read_yaml
@@ -19,6 +21,15 @@ Scores = dict[str, dict[str, float]]
 """By agent: mean, std, episodes; virtual_mean and virtual_std where it learnt in the dream."""
 
 NONE = "–"
+
+SCORE = ("mean", "std", "episodes")
+"""What an evaluation's metrics hold."""
+SURVIVAL = tuple(
+    name
+    for place in ("reality", "dream")
+    for name in (f"survival_in_{place}", f"survival_in_{place}_std", f"episodes_in_{place}")
+)
+"""What M's metrics hold where it predicts ends."""
 
 
 def run() -> None:
@@ -50,21 +61,38 @@ def read_scores(settings: Settings) -> Scores:
     """All metrics of evaluations and of the blind policies. Raises ValueError where one is missing."""
     sources = {name: paths.evaluation(name) for name in settings.agents}
     sources |= {f"{task}-random": paths.random(task) for task in settings.tasks}
-    scores = {name: files.read_json(folder / paths.METRICS) for name, folder in sources.items()}
-    memories = {task: files.read_json(paths.memory(task) / paths.METRICS) for task in settings.tasks}
-    dreamt = {task: m for task, m in memories.items() if "survival_in_dream" in m}
-    return scores | {f"{task}-data": calibration(metrics) for task, metrics in dreamt.items()}
+    scores = {name: read_numbers(folder / paths.METRICS, SCORE) for name, folder in sources.items()}
+    memories = {task: paths.memory(task) / paths.METRICS for task in settings.tasks}
+    dreamt = {task: path for task, path in memories.items() if "survival_in_dream" in files.read_json(path)}
+    return scores | {
+        f"{task}-data": calibration(read_numbers(path, SURVIVAL)) for task, path in dreamt.items()
+    }
+
+
+def read_numbers(path: Path, names: Sequence[str]) -> dict[str, float]:
+    """A stage's metrics. Raises ValueError where the file is missing, or the numbers `names` in it."""
+    metrics = files.read_json(path)
+    if isinstance(metrics, dict) and "virtual_mean" in metrics:
+        names = [*names, "virtual_mean", "virtual_std"]
+    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name), int | float) for name in names):
+        raise BadInput(f"{path} is damaged; restore it with dvc checkout --force")
+    return metrics
 
 
 def calibration(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The data policy as a row: what it survives in the game and in the dream at temperature 1."""
-    return {
+    """The data policy as a row: what it survives in the game and in the dream at temperature 1.
+
+    A dream that no episode outlives as long as rollouts ask for has no score.
+    """
+    row = {
         "mean": metrics["survival_in_reality"],
         "std": metrics["survival_in_reality_std"],
         "episodes": metrics["episodes_in_reality"],
-        "virtual_mean": metrics["survival_in_dream"],
-        "virtual_std": metrics["survival_in_dream_std"],
     }
+    if metrics["episodes_in_dream"]:
+        row["virtual_mean"] = metrics["survival_in_dream"]
+        row["virtual_std"] = metrics["survival_in_dream_std"]
+    return row
 
 
 def complete(table: Table, settings: Settings, scores: Scores) -> Table:

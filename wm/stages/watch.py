@@ -57,18 +57,20 @@ def dreaming(agent: AgentSettings, temperature: float | None) -> AgentSettings:
 
 @torch.inference_mode()
 def film(world: Place, reader: Reader, parameters: np.ndarray, steps: int, seed: int) -> list[np.ndarray]:
-    """What is seen in one episode, uint8 [height, width, 3] a step."""
+    """What is seen in one episode, uint8 [height, width, 3] each: at its start and after every step."""
     controllers = Controllers(reader.shape, parameters[None], world.device)
     features, done = world.reset([seed]), False
     frames = [picture(world, features)]
     with progress.bar("watch", steps, "steps") as bar:
-        while not done and len(frames) < steps:
+        while not done and len(frames) <= steps:
             raw = controllers.act(reader.inputs(features))
             features, _, dones = world.step(world.task.squash(raw.cpu().numpy()))
             frames.append(picture(world, features))
             done = bool(dones[0])
             bar.update()
-    print(f"the episode {'ended' if done else 'was left'} after {len(frames) - 1} steps", file=sys.stderr)
+    taken = len(frames) - 1
+    words = f"{taken} step{'s' if taken != 1 else ''}"
+    print(f"the episode {'ended' if done else 'was left'} after {words}", file=sys.stderr)
     return frames
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from wm import published
+from wm.errors import BadInput
 from wm.preset import write_preset
 from wm.reading import read_yaml
 from wm.stages import tables
@@ -24,6 +25,7 @@ SURVIVAL: dict[str, dict[str, float]] = {
         "episodes_in_reality": 960,
         "survival_in_dream": 347.0,
         "survival_in_dream_std": 201.0,
+        "episodes_in_dream": 390,
     },
 }
 
@@ -100,6 +102,31 @@ def test_the_same_scores_give_the_same_bytes(scores: dict[str, dict[str, float]]
     first = {path.name: path.read_bytes() for path in Path("data/tables").iterdir()}
     tables.run()
     assert {path.name: path.read_bytes() for path in Path("data/tables").iterdir()} == first
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("data/evaluation/takecover/metrics.json", '{"mean": 1.0}'),
+        ("data/evaluation/takecover/metrics.json", '{"mean": "x", "std": 1.0, "episodes": 1}'),
+        ("data/evaluation/takecover/metrics.json", "[1.0]"),
+        ("data/takecover/memory/trained/metrics.json", '{"survival_in_dream": 1.0}'),
+    ],
+)
+def test_metrics_without_their_numbers_are_refused(
+    path: str, content: str, scores: dict[str, dict[str, float]]
+) -> None:
+    Path(path).write_text(content)
+    with pytest.raises(BadInput, match=f"{path} is damaged"):
+        tables.run()
+
+
+def test_a_dream_that_no_episode_outlives_has_no_score(scores: dict[str, dict[str, float]]) -> None:
+    none = {"survival_in_dream": 0.0, "survival_in_dream_std": 0.0, "episodes_in_dream": 0}
+    Path("data/takecover/memory/trained/metrics.json").write_text(json.dumps(SURVIVAL["takecover"] | none))
+    tables.run()
+    text = Path("data/tables/tables.md").read_text()
+    assert cells("takecover-data", text)[2:] == ["–", "–", "322 ± 147", "–", "–"]
 
 
 def test_evaluations_of_former_agents_are_removed(scores: dict[str, dict[str, float]]) -> None:
