@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -31,9 +32,16 @@ def default_limits(cores: int) -> dict[str, int]:
     return {"gpu": 1, "cpu": max(2, cores // 8)}
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"flows: {message} (see {self.prog} --help)\n")
+
+
+def parser(name: str, description: str) -> Parser:
     """With the options that all flows have."""
-    made = argparse.ArgumentParser(prog=f"python -m flows.{name}", description=description)
+    made = Parser(prog=f"python -m flows.{name}", description=description)
     made.add_argument("stages", nargs="*", metavar="STAGE", help="with all that they need (default: all)")
     for pool, limit in default_limits(os.cpu_count() or 1).items():
         made.add_argument(

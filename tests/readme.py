@@ -3,8 +3,8 @@
 `python -m tests.readme` writes the table into README.md; `--command tests` prints the tests' command.
 """
 
+import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,15 @@ def renewed(text: str) -> str:
     return TABLE.sub(lambda match: match[1] + stage_table() + match[2], text)
 
 
-def main(arguments: list[str]) -> None:
-    if arguments[:1] == ["--command"]:
-        print(commands()[arguments[1]])
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.readme", description=__doc__)
+    parser.add_argument("--command", choices=commands(), help="print a command instead")
+    chosen = parser.parse_args()
+    if chosen.command:
+        print(commands()[chosen.command])
     else:
         README.write_text(renewed(README.read_text()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

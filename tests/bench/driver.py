@@ -4,6 +4,7 @@ A driver reads the graph and tells what is stale once, and puts an entry into dv
 has run; DVC itself reads the whole graph for every `dvc repro --single-item`.
 """
 
+import argparse
 import subprocess
 import tempfile
 import time
@@ -57,6 +58,7 @@ def figures(toy: Toy, needs: Mapping[str, object]) -> list[float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m tests.bench.driver", description=__doc__).parse_args()
     print("| stages | read the graph | tell what is stale | put an entry | one `dvc repro --single-item` |")
     print("|---|---|---|---|---|")
     for size in SIZES:

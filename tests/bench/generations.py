@@ -102,10 +102,11 @@ GENERATIONS: dict[str, Callable[[str], None]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.generations", description=__doc__)
     parser.add_argument("--rows", nargs="+", choices=GENERATIONS, default=list(GENERATIONS))
+    chosen = parser.parse_args()
     print("| generation | seconds | original, 64 cores | mean length | steps/s |\n|---|---|---|---|---|")
-    for name in parser.parse_args().rows:
+    for name in chosen.rows:
         GENERATIONS[name](name)
 
 

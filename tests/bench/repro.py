@@ -15,6 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.clone import Clone
+from wm.preset import PRESETS
 
 COMPUTATIONS = {
     "rollouts": "rollouts",
@@ -68,7 +69,7 @@ def table(sums: dict[str, tuple[int, float, float]], wall: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.repro", description=__doc__)
-    parser.add_argument("preset", nargs="?", default="laptop", help="(default: %(default)s)")
+    parser.add_argument("preset", nargs="?", choices=PRESETS, default="laptop", help="(default: %(default)s)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wm-bench-") as folder:
         wall = repro(Path(folder), chosen.preset)

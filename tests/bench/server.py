@@ -5,6 +5,7 @@ own client sends them. The server is started for the occasion, with SQLite or wi
 PREFECT_API_DATABASE_CONNECTION_URL names; its time is all that the machine spends but for the client's own.
 """
 
+import argparse
 import contextvars
 import os
 import tempfile
@@ -38,6 +39,7 @@ def begun() -> tuple[UUID, UUID]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m tests.bench.server", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PREFECT_HOME"] = folder
         with server() as url, temporary_settings({PREFECT_API_URL: url}):
