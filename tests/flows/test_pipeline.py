@@ -114,7 +114,6 @@ def test_ended_it_leaves_no_process_behind_and_goes_on(alone: Toy, how: signal.S
         (["e"], "flows: 'e' is no stage;"),
         (["--cpu", "0"], "flows: --cpu must be from 1 to 1000, but is 0"),
         (["--cpu", "x"], "flows: argument --cpu: invalid int value: 'x'"),
-        (["--foo"], "flows: unrecognized arguments: --foo"),
         (["-S", "e=1"], "flows: -S e=1:"),
     ],
 )
