@@ -35,6 +35,7 @@ class Parser(ArgumentParser):
     """Complains in one line, with the nearest valid spelling."""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # argparse has no public hook for the words of a wrong choice
         if action.choices is not None and value not in action.choices:
             choices = tuple(map(str, action.choices))
             raise argparse.ArgumentError(action, f"{value!r} is unknown; {nearest(str(value), choices)}")

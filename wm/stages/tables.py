@@ -24,6 +24,8 @@ NONE = "–"
 
 SCORE = ("mean", "std", "episodes")
 """What an evaluation's metrics hold."""
+VIRTUAL = ("virtual_mean", "virtual_std")
+"""And beside it where the agent learnt in the dream."""
 SURVIVAL = tuple(
     name
     for place in ("reality", "dream")
@@ -61,22 +63,25 @@ def read_scores(settings: Settings) -> Scores:
     """All metrics of evaluations and of the blind policies. Raises ValueError where one is missing."""
     sources = {name: paths.evaluation(name) for name in settings.agents}
     sources |= {f"{task}-random": paths.random(task) for task in settings.tasks}
-    scores = {name: read_numbers(folder / paths.METRICS, SCORE) for name, folder in sources.items()}
-    memories = {task: paths.memory(task) / paths.METRICS for task in settings.tasks}
-    dreamt = {task: path for task, path in memories.items() if "survival_in_dream" in files.read_json(path)}
-    return scores | {
-        f"{task}-data": calibration(read_numbers(path, SURVIVAL)) for task, path in dreamt.items()
+    scores = {name: read_numbers(folder / paths.METRICS, SCORE, VIRTUAL) for name, folder in sources.items()}
+    memories = {
+        task: read_numbers(paths.memory(task) / paths.METRICS, (), SURVIVAL) for task in settings.tasks
     }
+    dreamt = {task: metrics for task, metrics in memories.items() if SURVIVAL[0] in metrics}
+    return scores | {f"{task}-data": calibration(metrics) for task, metrics in dreamt.items()}
 
 
-def read_numbers(path: Path, names: Sequence[str]) -> dict[str, float]:
-    """A stage's metrics. Raises ValueError where the file is missing, or the numbers `names` in it."""
+def read_numbers(path: Path, required: Sequence[str], optional: Sequence[str]) -> dict[str, float]:
+    """A stage's metrics, of which `optional` are there together or not at all.
+
+    Raises ValueError where the file or a number is missing.
+    """
     metrics = files.read_json(path)
-    if isinstance(metrics, dict) and "virtual_mean" in metrics:
-        names = [*names, "virtual_mean", "virtual_std"]
-    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name), int | float) for name in names):
-        raise BadInput(f"{path} is damaged; restore it with dvc checkout --force")
-    return metrics
+    if isinstance(metrics, dict):
+        names = [*required, *(optional if any(name in metrics for name in optional) else ())]
+        if all(isinstance(metrics.get(name), int | float) for name in names):
+            return metrics
+    raise BadInput(f"{path} is damaged; restore it with dvc checkout --force")
 
 
 def calibration(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -110,7 +110,9 @@ def test_the_same_scores_give_the_same_bytes(scores: dict[str, dict[str, float]]
         ("data/evaluation/takecover/metrics.json", '{"mean": 1.0}'),
         ("data/evaluation/takecover/metrics.json", '{"mean": "x", "std": 1.0, "episodes": 1}'),
         ("data/evaluation/takecover/metrics.json", "[1.0]"),
+        ("data/evaluation/takecover/metrics.json", '{"mean": 1, "std": 1, "episodes": 1, "virtual_std": 1}'),
         ("data/takecover/memory/trained/metrics.json", '{"survival_in_dream": 1.0}'),
+        ("data/takecover/memory/trained/metrics.json", "1.0"),
     ],
 )
 def test_metrics_without_their_numbers_are_refused(
